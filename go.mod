@@ -1,0 +1,3 @@
+module github.com/coatcheck/session
+
+go 1.25.0
