@@ -731,14 +731,13 @@ func (s *Session) tokenEnd() time.Time {
 }
 
 // forget makes the client forget a session that it wanted to end in a request
-// that failed, where nothing but that ends it.
+// that failed, where nothing but that ends it. s.mu is held.
 func (s *Session) forget() Directive {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.parcels == nil || s.task(false) != doDestroy {
+	ends := s.task(false) == doDestroy || s.reset && s.previous != nil
+	if s.parcels == nil || !ends {
 		return Directive{}
 	}
-	s.rec.Version = 0
+	s.rec = Record{} // nor is what Reset has begun to reach it
 	d := s.clearToken()
 	d.MoreCookies = s.parcelCookies()
 	return d

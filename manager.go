@@ -127,6 +127,10 @@ type Directive struct {
 // returns what is to be told to the client, before anything else of the response
 // is sent. It may be called again after further changes. The sessions of
 // [Manager.Handler] are committed by that.
+//
+// With an error there is something to be told only where the session was to end
+// and a [ParcelStore] left it with the client: a sign-out holds, whatever else
+// has gone wrong.
 func (m *Manager) Commit(ctx context.Context, s *Session) (Directive, error) {
 	if s.m != m || s.handled {
 		return Directive{}, errors.New("session: Commit: the session is not one that Open or OpenRequest of this manager returned; within Handler use Session.Save")
@@ -134,6 +138,9 @@ func (m *Manager) Commit(ctx context.Context, s *Session) (Directive, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, err := m.commit(ctx, s, true)
+	if err != nil {
+		return s.forget(), err
+	}
 	if d.Action == SetToken {
 		d.Token = s.presents()
 	}

@@ -135,10 +135,14 @@ func (w *responseWriter) fail(err error) {
 	h := w.Header()
 	clear(h)
 	maps.Copy(h, w.before)
-	if d := w.x.session.forget(); d.Action != Keep {
+	s := &w.x.session
+	s.mu.Lock()
+	d := s.forget()
+	s.mu.Unlock()
+	if d.Action != Keep {
 		w.mark(d)
 	}
-	w.x.session.m.respond(w.ResponseWriter, w.x.session.r, err)
+	s.m.respond(w.ResponseWriter, s.r, err)
 }
 
 func (w *responseWriter) WriteHeader(status int) {

@@ -428,8 +428,12 @@ func (s *Session) Reset() {
 		s.fail(ErrRequestDone)
 		return
 	}
-	if s.outside {
+	if s.outside { // the session that was to end goes on
 		s.fail(errPath)
+		return
+	}
+	if s.late && s.m.parcels && s.rec.Version != 0 { // and here too
+		s.fail(ErrHeaderSent)
 		return
 	}
 	if s.held {

@@ -295,6 +295,7 @@ func TestAfterTheFirstByteNothingCanBeSaved(t *testing.T) {
 		{"Save", func(s *session.Session) { _ = s.Save() }, true},
 		{"SetMaxAge", func(s *session.Session) { s.SetMaxAge(time.Hour) }, true},
 		{"Destroy", (*session.Session).Destroy, true},
+		{"Reset", (*session.Session).Reset, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			st := newSite(t)
@@ -858,6 +859,65 @@ func TestOpenRequest(t *testing.T) {
 	if _, err := st2.OpenRequest(b.request()); !errors.As(err, &storeErr) {
 		t.Error(err)
 	}
+}
+
+// A sign-out holds whatever else goes wrong in its request: nothing but the
+// browser can forget.
+func TestASignOutHoldsInARequestThatFails(t *testing.T) {
+	unkept := func(s *session.Session) { s.Set("f", func() {}) }
+	for name, p := range map[string]func(s *session.Session){
+		"Destroy":                         func(s *session.Session) { s.Destroy(); unkept(s) },
+		"Destroy after the failure":       func(s *session.Session) { unkept(s); s.Destroy() },
+		"Reset":                           func(s *session.Session) { s.Reset(); unkept(s) },
+		"Reset, and another is signed in": func(s *session.Session) { s.Reset(); s.SetSubject("bob"); unkept(s) },
+		"Reset, and another is saved": func(s *session.Session) {
+			s.Reset()
+			s.SetSubject("bob")
+			if err := s.Save(); err != nil {
+				t.Error(err)
+			}
+			unkept(s)
+		},
+		"Reset, and what begins is too large": func(s *session.Session) { s.Reset(); s.Set("x", strings.Repeat("x", 1<<20)) },
+	} {
+		signedIn := func(t *testing.T) *browser {
+			b := newSite(t).browser()
+			b.do(func(s *session.Session) { s.SetSubject("ada") })
+			return b
+		}
+		t.Run("by Handler: "+name, func(t *testing.T) {
+			b := signedIn(t)
+			w := b.get(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { p(s) })
+			equal(t, "status", w.Code, http.StatusInternalServerError)
+			equal(t, "told", told(w), "-token -.0")
+			equal(t, "what is left", b.names(), "")
+		})
+		t.Run("by Commit: "+name, func(t *testing.T) {
+			b := signedIn(t)
+			s, err := b.st.OpenRequest(b.request())
+			if err != nil {
+				t.Fatal(err)
+			}
+			p(s)
+			d, err := b.st.Commit(background, s)
+			if err == nil {
+				t.Error("Commit does not fail")
+			}
+			equal(t, "action", d.Action, session.ClearToken)
+			equal(t, "pieces", len(d.MoreCookies), 1)
+		})
+	}
+	t.Run("and tells a visitor nothing", func(t *testing.T) {
+		w := newSite(t).browser().get(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { s.Reset(); unkept(s) })
+		equal(t, "told", told(w), "")
+	})
+	t.Run("but other failures end nothing", func(t *testing.T) {
+		b := newSite(t).browser()
+		b.do(func(s *session.Session) { s.SetSubject("ada") })
+		w := b.get(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { s.Regenerate(); unkept(s) })
+		equal(t, "told", told(w), "")
+		equal(t, "state", b.state(), "ada {}")
+	})
 }
 
 func TestTwoManagersInOneRequest(t *testing.T) {

@@ -74,6 +74,9 @@ func (x *exchange) commit(r *http.Request, w http.ResponseWriter) error {
 	}
 	d, err := x.manager.Commit(r.Context(), x.session)
 	if err != nil {
+		if d.Action != session.Keep {
+			_ = x.tell(w.Header(), d) // what has failed is the greater trouble
+		}
 		return err
 	}
 	return x.tell(w.Header(), d)
