@@ -191,6 +191,41 @@ func TestASignOutHolds(t *testing.T) {
 			equal(t, "Save", err, nil)
 			equal(t, "the data", st.data(), `{"prefs:theme":"dark","app:n":1}`) // its own change, and not the user
 		})
+		for name, row := range map[string]struct {
+			bySubject bool
+			beside    string // another session in the same cookie
+			want      int
+		}{
+			"with nothing else in it":                        {want: 0},
+			"with a subject by its values":                   {bySubject: true, want: 0},
+			"with another session in it, which is to go on":  {beside: "prefs", want: 1},
+			"with a name that is the beginning of another's": {beside: "app2", want: 1},
+		} {
+			t.Run("a request that has failed before, "+name, func(t *testing.T) {
+				st := newSite(t, within)
+				if row.bySubject {
+					st.store.Subject = func(s *sessions.Session) (string, bool) {
+						user, _ := s.Values["user"].(string)
+						return user, s.Name() == "app"
+					}
+				}
+				b := st.browser()
+				b.set("app", "user", "ada")
+				if row.beside != "" {
+					b.set(row.beside, "n", 1)
+				}
+				b.get(func(w http.ResponseWriter, r *http.Request) {
+					s, _ := st.store.Get(r, "app")
+					st.store.From(r).Set("f", func() {})
+					signOut(s)
+					var unkept *session.KeyError
+					if err := s.Save(r, w); !errors.As(err, &unkept) {
+						t.Errorf("Save: %v", err)
+					}
+				})
+				equal(t, "sessions", len(st.live()), row.want)
+			})
+		}
 		t.Run("two sign-outs at the same time", func(t *testing.T) {
 			st := newSite(t, within)
 			b := st.browser()

@@ -95,10 +95,15 @@ func (st *Store) Save(r *http.Request, w http.ResponseWriter, gs *sessions.Sessi
 		return err
 	}
 	x := st.exchange(r)
+	removes := gs.Options != nil && gs.Options.MaxAge < 0
 	if err := x.session.Err(); err != nil {
+		if removes && st.subjectWithout(x, gs.Name()) == "" && alone(x.session.Record(), gs.Name()) {
+			x.session.Reset() // a sign-out holds, whatever else has gone wrong in its request
+			_ = x.commit(r, w)
+		}
 		return err
 	}
-	if gs.Options != nil && gs.Options.MaxAge < 0 {
+	if removes {
 		st.remove(x, gs)
 	} else if err := st.write(x, gs); err != nil {
 		return err
@@ -156,7 +161,7 @@ func (st *Store) write(x *exchange, gs *sessions.Session) error {
 func (st *Store) remove(x *exchange, gs *sessions.Session) {
 	name := gs.Name()
 	empty := removeAll(x.session, name)
-	if subject := st.subject(x, sessions.NewSession(st, name)); empty && subject == "" {
+	if subject := st.subjectWithout(x, name); empty && subject == "" {
 		x.session.Reset()
 		x.begun = false
 	} else {
@@ -180,4 +185,9 @@ func (st *Store) subject(x *exchange, gs *sessions.Session) string {
 		}
 	}
 	return x.session.Subject()
+}
+
+// subjectWithout returns whose session ours is without what is under a name.
+func (st *Store) subjectWithout(x *exchange, name string) string {
+	return st.subject(x, sessions.NewSession(st, name))
 }

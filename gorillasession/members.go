@@ -191,3 +191,16 @@ func removeAll(s *session.Session, name string) (empty bool) {
 	}
 	return empty
 }
+
+// alone reports whether a record holds nothing but what is under a name.
+func alone(rec session.Record, name string) bool {
+	var members map[string]json.RawMessage
+	_ = json.Unmarshal(rec.Data, &members) // a session whose record cannot be read is new
+	for full, text := range members {
+		of, ok := splitMember(full)
+		if full != "cookie" && (!ok || of != name && string(text) != popped) {
+			return false
+		}
+	}
+	return true
+}
