@@ -13,7 +13,8 @@ import (
 
 // An Importer takes over the sessions of another library, so that nobody is
 // signed out on the day that this one takes its place. Package scsstore has one
-// for alexedwards/scs.
+// for alexedwards/scs, gorillasession for gorilla/sessions, and Manager.Importer
+// is one for a manager with other settings, as those that Express needs.
 //
 // Its methods are called only for requests that use their session and present no
 // live one of ours. They are safe for concurrent use. A session is imported once:

@@ -22,6 +22,7 @@ var scenarios = []struct {
 	{"a sign-out on Express is final for us", signOutIsFinal},
 	{"what Express brings back", whatExpressBringsBack},
 	{"revoked everywhere", revokedEverywhere},
+	{"Express retires", expressRetires},
 }
 
 // TestInterop goes through all scenarios with each layout and kind of cookie.

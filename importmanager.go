@@ -1,0 +1,79 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+)
+
+// Importer returns an importer of m's sessions, for the manager that takes m's
+// place with another store or layout, another cookie, or without
+// Options.ExpressCompatible: nobody is signed out by the change. m itself serves
+// no requests any more. What it has of them moves, with one exception: the user in
+// passport.user becomes the subject, and would otherwise go on naming somebody
+// who has signed out since.
+//
+// It panics if m's store is a [ParcelStore], whose cookies only m could clear.
+func (m *Manager) Importer() Importer {
+	if m.parcels {
+		panic("session: Manager.Importer: the sessions of this manager are kept by its clients, and only it can make them forget")
+	}
+	return ownImporter{m}
+}
+
+type ownImporter struct{ m *Manager }
+
+// Token returns the first token of the request that is signed as it should be.
+func (im ownImporter) Token(r *http.Request) string {
+	var shown presentation
+	im.m.collect(r, &shown)
+	if shown.n == 0 {
+		return ""
+	}
+	return string(shown.good[0].token())
+}
+
+func (im ownImporter) Load(ctx context.Context, r *http.Request) (*Imported, error) {
+	m := im.m
+	s := &Session{m: m, ctx: ctx, r: r}
+	s.use()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil, s.err
+	}
+	if s.rec.Version == 0 {
+		return nil, ErrNotFound
+	}
+	id := s.rec.ID
+	imported := &Imported{
+		Values:  make(map[string]any),
+		Subject: s.newSubject(),
+		Created: s.rec.Created,
+		Expires: s.absoluteEnd(),
+		Delete:  func(ctx context.Context) error { return m.Revoke(ctx, id) },
+	}
+	if s.attrs.hasMaxAge {
+		imported.MaxAge = s.attrs.maxAge
+	}
+	for key, value := range s.members() {
+		if key == passportKey && imported.Subject != "" && m.opts.ExpressCompatible {
+			if value = withPassportUser(value, nil); string(value) == "{}" {
+				continue
+			}
+		}
+		imported.Values[key] = json.RawMessage(value)
+	}
+	return imported, nil
+}
+
+func (im ownImporter) Cookies() []*http.Cookie {
+	m := im.m
+	if m.header != "" {
+		return nil
+	}
+	c := m.cookie
+	return []*http.Cookie{{
+		Name: c.Name, Path: c.Path, Domain: c.Domain,
+		Secure: c.hasSecure(false), HttpOnly: !c.AllowScript, Partitioned: c.Partitioned,
+	}}
+}
