@@ -9,8 +9,10 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/coatcheck/session"
+	"github.com/coatcheck/session/cachestore"
 	"github.com/coatcheck/session/internal/integration/servers"
 	"github.com/coatcheck/session/internal/storefacts"
+	"github.com/coatcheck/session/multistore"
 	"github.com/coatcheck/session/redisstore"
 	"github.com/coatcheck/session/sqlstore"
 )
@@ -27,7 +29,7 @@ type roundTrips struct {
 func TestRoundTrips(t *testing.T) {
 	for _, row := range []struct {
 		name string
-		open func(t *testing.T) (session.Store, *servers.ProxyServer)
+		open func(t *testing.T) (session.Store, turns)
 		want roundTrips
 
 		// fact is the row of the table of docs/stores.md, for the usual settings.
@@ -81,6 +83,14 @@ func TestRoundTrips(t *testing.T) {
 			"Redis, Express, with a cache", redisThrough(redisstore.Options{Layout: redisstore.Express, ClientCache: time.Minute}),
 			roundTrips{1, 1, 0, 1, 1, 1, 2, 1, 1, 1}, "",
 		},
+		{
+			"cachestore", cacheThrough,
+			roundTrips{1, 1, 0, 1, 1, 1, 2, 2, 1, 1}, "cachestore",
+		},
+		{
+			"multistore", multiThrough,
+			roundTrips{6, 1, 1, 4, 1, 2, 1, 3, 6, 2}, "multistore",
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			store, proxy := row.open(t)
@@ -90,14 +100,30 @@ func TestRoundTrips(t *testing.T) {
 				t.Errorf("round trips are\n%+v, want\n%+v", got, row.want)
 			}
 			if row.fact != "" {
-				storefacts.Turns(t, row.fact, got.load, got.save, got.touch)
+				load := got.load
+				if row.fact == "cachestore" {
+					load = got.again // of what it has
+				}
+				storefacts.Turns(t, row.fact, load, got.save, got.touch)
 			}
 		})
 	}
 }
 
+// turns counts the round trips of what f does.
+type turns interface{ Count(f func()) int }
+
+// sum counts those to two servers.
+type sum [2]turns
+
+func (s sum) Count(f func()) int {
+	var inner int
+	outer := s[0].Count(func() { inner = s[1].Count(f) })
+	return outer + inner
+}
+
 // countRoundTrips walks a record through its life.
-func countRoundTrips(t *testing.T, store session.Store, proxy *servers.ProxyServer, id string) (got roundTrips) {
+func countRoundTrips(t *testing.T, store session.Store, proxy turns, id string) (got roundTrips) {
 	t.Helper()
 	ctx := t.Context()
 	count := func(trips *int, want error, f func() error) {
@@ -148,8 +174,8 @@ func countRoundTrips(t *testing.T, store session.Store, proxy *servers.ProxyServ
 }
 
 // sqlThrough opens a store in a new database through a proxy.
-func sqlThrough(d sqlstore.Dialect, params string, opts sqlstore.Options) func(t *testing.T) (session.Store, *servers.ProxyServer) {
-	return func(t *testing.T) (session.Store, *servers.ProxyServer) {
+func sqlThrough(d sqlstore.Dialect, params string, opts sqlstore.Options) func(t *testing.T) (session.Store, turns) {
+	return func(t *testing.T) (session.Store, turns) {
 		target := targetOf(d)
 		addr := ""
 		if d == sqlstore.Postgres {
@@ -164,8 +190,8 @@ func sqlThrough(d sqlstore.Dialect, params string, opts sqlstore.Options) func(t
 }
 
 // redisThrough opens a store on a new server through a proxy.
-func redisThrough(opts redisstore.Options) func(t *testing.T) (session.Store, *servers.ProxyServer) {
-	return func(t *testing.T) (session.Store, *servers.ProxyServer) {
+func redisThrough(opts redisstore.Options) func(t *testing.T) (session.Store, turns) {
+	return func(t *testing.T) (session.Store, turns) {
 		proxy := servers.Proxy(t, servers.Redis(t).Addr)
 		quiet := rueidis.ClientOption{InitAddress: []string{proxy.Addr}, PipelineMultiplex: -1, ForceSingleClient: true}
 		quiet.Dialer.KeepAlive = time.Hour // no pings
@@ -178,7 +204,24 @@ func redisThrough(opts redisstore.Options) func(t *testing.T) (session.Store, *s
 	}
 }
 
-func goRedisThrough(t *testing.T) (session.Store, *servers.ProxyServer) {
+func goRedisThrough(t *testing.T) (session.Store, turns) {
 	proxy := servers.Proxy(t, servers.Redis(t).Addr)
 	return openGoRedis(t, redisPlace{addrs: []string{proxy.Addr}}, redisstore.Options{}), proxy
+}
+
+// cacheThrough opens a cache in front of Redis, which tells it what changes.
+func cacheThrough(t *testing.T) (session.Store, turns) {
+	inner, proxy := redisThrough(redisstore.Options{})(t)
+	return watched(t, inner, cachestore.Options{}).Store(), proxy
+}
+
+// multiThrough opens both stores of a move in the phase in which both are in use.
+func multiThrough(t *testing.T) (session.Store, turns) {
+	old, from := sqlThrough(sqlstore.Postgres, "", sqlstore.Options{})(t)
+	new, to := redisThrough(redisstore.Options{})(t)
+	store, err := multistore.New(old, new, &multistore.Options{Phase: multistore.OldFirst})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store, sum{from, to}
 }
