@@ -545,9 +545,11 @@ func TestMoveThereAndBackLive(t *testing.T) {
 // The store that has the sessions is down for a while, in the middle of a move, on
 // either side of the step. Requests are refused and nothing is lost.
 func TestMoveAuthorityDown(t *testing.T) {
+	t.Parallel()
 	for _, redisFirst := range []bool{false, true} {
 		target := newMoveTarget(t, redisFirst)
 		t.Run(target.name, func(t *testing.T) {
+			t.Parallel()
 			site := &liveSite{t: t, place: target.newPlace(), timeout: 10 * time.Second}
 			a := site.start(multistore.OldFirst)
 			site.start(multistore.OldFirst)

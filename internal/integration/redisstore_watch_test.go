@@ -142,7 +142,9 @@ func (m *member) Delete(ctx context.Context, id string) error {
 // The whole suite with a cache in front of the store, for one process, and for
 // two of which each must know what the other did.
 func TestRedisWatchConformance(t *testing.T) {
+	t.Parallel()
 	forEachWatched(t, func(t *testing.T, place redisPlace, layout redisstore.Layout) {
+		t.Parallel()
 		for _, processes := range []string{"one process", "two processes"} {
 			t.Run(processes, func(t *testing.T) {
 				target := redisTarget{

@@ -3,7 +3,7 @@
 // line "N passed, N failed, N skipped". A skipped test without a rule that allows it, a package whose tests did not
 // run, and a test that never came to its end count as failures.
 //
-//	testreport [-checks name=pass,name=fail] [-fuzztime 5s] [packages]
+//	testreport [-checks name=pass,name=fail] [-fuzztime 3s] [packages]
 //
 // Without packages it runs all of the workspace, fuzzes, and applies rules.txt.
 package main
@@ -29,7 +29,7 @@ var rulesText string
 
 func main() {
 	checks := flag.String("checks", "", "results of checks made before, as name=pass or name=fail, between commas")
-	fuzzTime := flag.String("fuzztime", "5s", "how long to run each fuzz target; empty for not at all")
+	fuzzTime := flag.String("fuzztime", "3s", "how long to run each fuzz target; empty for not at all")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
