@@ -27,7 +27,8 @@ type Cookie struct {
 	Domain string
 
 	// MaxAge makes the cookie outlive the browser: it, and the session, end
-	// that long after the last use. Zero, the default, makes it a cookie of the
+	// that long after the last use, and as long after the sign-in unless
+	// Options.AbsoluteTimeout is longer. Zero, the default, makes it a cookie of the
 	// browser session, as OWASP and NIST SP 800-63B advise for secrets that are
 	// not bound to a device; the session then ends by Options.IdleTimeout.
 	MaxAge time.Duration
@@ -123,7 +124,7 @@ func (c Cookie) check() error {
 		return fmt.Errorf("session: Cookie.Path %q must begin with / and have at most 1024 visible ASCII characters without a semicolon", c.Path)
 	}
 	if c.Domain != "" && (!isAttribute(c.Domain) || len(c.Domain) > 253 || strings.ContainsAny(c.Domain, " ,/:")) {
-		return fmt.Errorf("session: Cookie.Domain %q is not a domain name", c.Domain)
+		return fmt.Errorf("session: Cookie.Domain %q is not a domain name; leave out the scheme, the port and the path", c.Domain)
 	}
 	if c.MaxAge < 0 {
 		return fmt.Errorf("session: Cookie.MaxAge is %v; it must be positive, or zero for a cookie of the browser session", c.MaxAge)
@@ -135,7 +136,7 @@ func (c Cookie) check() error {
 		return errors.New("session: Cookie.MaxAge and Cookie.Expires are both set; keep one")
 	}
 	if c.Secure < SecureAlways || c.Secure > InsecureNever {
-		return fmt.Errorf("session: Cookie.Secure has the unknown value %d", c.Secure)
+		return fmt.Errorf("session: Cookie.Secure has the unknown value %d; use SecureAlways, SecureRequired, SecureAuto or InsecureNever", c.Secure)
 	}
 	switch c.SameSite {
 	case http.SameSiteDefaultMode, http.SameSiteLaxMode, http.SameSiteStrictMode, SameSiteAuto:

@@ -77,7 +77,7 @@
 // [Session.SetMaxAge] makes both last ("remember me").
 //
 // The life of a session is extended by requests that use it, but written to the
-// store only when a tenth of the idle timeout has passed since the last time, so
+// store only when a tenth of the idle timeout, or five minutes, has passed since the last time, so
 // that reading stays cheap.
 //
 // # Stores

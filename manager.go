@@ -70,9 +70,11 @@ func (m *Manager) cookieFor(r *http.Request) Cookie {
 	return c.withDefaults(m.opts.ExpressCompatible)
 }
 
-// Open returns the session of a signed token, as [Session.Token] returns it or a
-// client sends it, outside of HTTP or in a server that is not net/http's. An
-// empty token, or one that is not a live session's, opens a new session. The
+// Open returns the session of a signed token, as [Session.Token] returns it and
+// the header of Options.Header carries it, outside of HTTP or in a server that is
+// not net/http's. The value of a cookie is not one, as it is escaped and begins
+// with "s:"; OpenRequest reads cookies. An empty token, or one that is not a live
+// session's, opens a new session. The
 // error is that of the store. ctx is used for loading, and for Pop, Save and
 // Reload; Pop and Save go on when it is cancelled. Commit saves with the context
 // that it gets, also after that is cancelled.

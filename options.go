@@ -45,8 +45,8 @@ type Options struct {
 
 	// AbsoluteTimeout ends a session that long after the sign-in, or after its
 	// beginning, however much it is used. The default is 24 hours, as NIST has
-	// it for AAL2, or Cookie.MaxAge if that is longer; negative means never,
-	// which is the default with ExpressCompatible.
+	// it for AAL2, or IdleTimeout or Cookie.MaxAge if that is longer; negative
+	// means never, which is the default with ExpressCompatible.
 	AbsoluteTimeout time.Duration
 
 	// RenewalTimeout replaces the token of a session that is in use after so
@@ -62,7 +62,7 @@ type Options struct {
 	// TouchInterval is how often at the most the life of a session in use is
 	// extended in the store. The default is a tenth of the session's idle
 	// timeout, but at most five minutes; so a session may end by as much too
-	// early. Negative means with each request that uses it, as express-session
+	// early. More than half of the idle timeout counts as half of it. Negative means with each request that uses it, as express-session
 	// does.
 	TouchInterval time.Duration
 

@@ -33,7 +33,9 @@ func (s Secret) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacte
 //
 // To rotate, put the new secret before the old one. Tokens signed by an old
 // secret stay valid and are signed anew as their clients come by; when all
-// sessions of that time have ended, remove the old one.
+// sessions of that time have ended, remove the old one. With several processes
+// first put the new one last in all of them: one that does not know it takes its
+// tokens for forged, and clears the cookie.
 func SecretsFromEnv(names ...string) []Secret {
 	var secrets []Secret
 	for _, name := range names {

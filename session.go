@@ -206,8 +206,9 @@ func (s *Session) ID() string {
 	return s.rec.ID
 }
 
-// Token returns what the client presents, signed: the value of the cookie before
-// its escaping, or of the header. It is empty while the session has no record.
+// Token returns what the client presents, signed, as the header of Options.Header
+// carries it; in a cookie it stands behind "s:", and is escaped. It is empty while
+// the session has no record.
 // With a [ParcelStore] what the client keeps of the session follows in the text.
 func (s *Session) Token() Token {
 	s.use()

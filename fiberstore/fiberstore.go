@@ -5,8 +5,8 @@
 // They have no conditional write and cannot list. Within one process changes are
 // merged and sessions that have ended stay so, as with every store; between
 // processes they can be lost or come back. A manager says so in its log when it
-// starts. Lists and revocation by subject need another store, which a manager
-// says when it is made.
+// starts. Lists and revocation by subject need another store: here they return an
+// error that wraps [errors.ErrUnsupported].
 //
 // The drivers for memory, Redis and PostgreSQL pass the whole suite. What some
 // drivers do no adapter can mend: bbolt's (v2.1.2) keeps what has expired, and hands out

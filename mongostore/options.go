@@ -34,7 +34,7 @@ const (
 	Native Layout = iota
 
 	// Express is that of connect-mongo (4 to 6), to share the logins of an Express
-	// application. It needs [session.Options.StoreRawIDs].
+	// application. It needs [session.Options.ExpressCompatible].
 	//
 	// Such a document has the session's ID, its JSON text, kept byte for byte, and
 	// when it expires, to the millisecond. So:

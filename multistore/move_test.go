@@ -459,6 +459,10 @@ func TestNewRefuses(t *testing.T) {
 	if _, err := multistore.New(memstore.New(nil), nil, nil); err == nil {
 		t.Error("nil was taken for a store")
 	}
+	same := memstore.New(nil)
+	if _, err := multistore.New(same, same, nil); err == nil {
+		t.Error("one store was taken for two")
+	}
 	if _, err := multistore.New(memstore.New(nil), memstore.New(nil), &multistore.Options{Phase: 6}); err == nil {
 		t.Error("a phase that there is not was taken")
 	}

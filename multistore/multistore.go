@@ -52,7 +52,8 @@
 //     is the authority, and writes go on.
 //  5. To go back: NewHeld everywhere, Copy, OldHeld, OldFirst. From NewFirst this
 //     is possible at any time and loses nothing.
-//  6. When you are content, deploy NewOnly, and then without this package.
+//  6. When you are content, call SetPhase(NewOnly) on every process, and deploy
+//     without this package.
 //
 // Steps 3 and 4 are to take a few seconds, so let a program do them: a handler
 // for operators that calls SetPhase, and a script that calls it on all servers.
@@ -100,6 +101,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -206,6 +208,9 @@ func New(old, new session.Store, opts *Options) (*Store, error) {
 			return nil, fmt.Errorf("multistore: the %s store, a %T, cannot be touched or listed, so sessions cannot be moved from or to it", x.name, x.store)
 		}
 		*x.side = side{store, x.name, x.salt}
+	}
+	if reflect.ValueOf(old).Comparable() && old == new {
+		return nil, errors.New("multistore: the old store and the new one are the same")
 	}
 	return s, nil
 }

@@ -42,7 +42,7 @@ func (p Phase) String() string {
 func ParsePhase(name string) (Phase, error) {
 	i := slices.Index(phaseNames[:], name)
 	if i < 0 {
-		return 0, fmt.Errorf("multistore: there is no phase %q", name)
+		return 0, fmt.Errorf("multistore: there is no phase %q; use OldOnly, OldFirst, OldHeld, NewHeld, NewFirst or NewOnly", name)
 	}
 	return Phase(i), nil
 }

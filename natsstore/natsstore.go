@@ -68,7 +68,7 @@
 //	s.HASH.ID      nothing; a place in the index of the subject with this SHA-256
 //
 // Letters, digits, - and _ of an ID stand for themselves, other bytes are =XX.
-// What the line holds is said at the type value. A bucket must be the store's
+// What the line holds is said in value.go. A bucket must be the store's
 // own. Who may subscribe to $KV.BUCKET.> reads everything, and with raw IDs the
 // tokens too; servers that trace show subjects, and so IDs.
 //

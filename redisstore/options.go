@@ -62,7 +62,7 @@ const (
 	Native Layout = iota
 
 	// Express is that of connect-redis (7 to 10), to share the logins of an
-	// Express application. It needs [session.Options.StoreRawIDs].
+	// Express application. It needs [session.Options.ExpressCompatible].
 	//
 	// Such a key holds the session's JSON text, kept byte for byte, and expires
 	// after whole seconds, rounded up. So:

@@ -39,7 +39,7 @@ const (
 
 	// Express is the table of an Express application, to share its logins: in
 	// PostgreSQL that of connect-pg-simple 10, in MySQL that of
-	// express-mysql-session 3. It needs [session.Options.StoreRawIDs].
+	// express-mysql-session 3. It needs [session.Options.ExpressCompatible].
 	//
 	// Such a table holds a session's ID, its JSON text, kept byte for byte, and
 	// when it expires, in whole seconds, which are rounded up. So:
