@@ -30,8 +30,10 @@ type Importer interface {
 	// request; it asks no store.
 	Token(r *http.Request) string
 
-	// Load returns the old session of a request for which Token is not empty,
-	// or an error that wraps [ErrNotFound] if there is none, or it has ended.
+	// Load returns the old session of what Token returns for the request, if that
+	// is not empty, or an error that wraps [ErrNotFound] if there is none, or it
+	// has ended. It looks at nothing else that the request presents: whoever has
+	// the token is led to what Load has found.
 	// Any other error fails the request like one of the store; it is logged, so
 	// it never contains the token or a value. ctx bounds it as
 	// Options.StoreTimeout says.
@@ -87,25 +89,43 @@ func markID(old string) string { return hashID([]byte("import\x00" + old)) }
 
 // importOld looks for a session of the system that was here before, and reports
 // whether s is now what has become of it. s.mu is held.
+func (s *Session) importOld() bool {
+	if s.loadCtx.parent == nil {
+		s.loadCtx.start(s.ctx, s.m.opts.StoreTimeout, true)
+		defer s.loadCtx.stop()
+	}
+	own, ok := s.m.opts.Import.(ownImporter)
+	if !ok {
+		return s.importBy(s.m.opts.Import)
+	}
+	// Several cookies may have the name, and the first need not be a session's.
+	for own.n = range maxStoreTokens {
+		if s.importBy(own) {
+			return true
+		}
+		if s.err != nil || s.retired {
+			return false
+		}
+	}
+	return false
+}
+
+// importBy is importOld for one token of the request.
 //
 // A mark in the store decides who imports it: of several requests at the same
 // time one stores the mark, and the others find it. As in a renewal the new
 // record comes first, so that a crash between the two leaves one session too
 // many rather than none.
-func (s *Session) importOld() bool {
+func (s *Session) importBy(importer Importer) bool {
 	m := s.m
-	old := m.opts.Import.Token(s.r)
+	old := importer.Token(s.r)
 	if old == "" {
 		return false
-	}
-	if s.loadCtx.parent == nil {
-		s.loadCtx.start(s.ctx, m.opts.StoreTimeout, true)
-		defer s.loadCtx.stop()
 	}
 	ctx := &s.loadCtx
 	// The old session first and then the mark: whoever deletes the one has stored
 	// the other before, so that there is no moment at which neither is found.
-	imported, err := m.opts.Import.Load(ctx, s.r)
+	imported, err := importer.Load(ctx, s.r)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		s.fail(&StoreError{"import", err})
 		return false

@@ -18,29 +18,34 @@ func (m *Manager) Importer() Importer {
 	if m.parcels {
 		panic("session: Manager.Importer: the sessions of this manager are kept by its clients, and only it can make them forget")
 	}
-	return ownImporter{m}
+	return ownImporter{m: m}
 }
 
-type ownImporter struct{ m *Manager }
+type ownImporter struct {
+	m *Manager
+	n int // which of the tokens in a request counts
+}
 
-// Token returns the first token of the request that is signed as it should be.
+// Token returns that of the tokens which are signed as they should be.
 func (im ownImporter) Token(r *http.Request) string {
 	var shown presentation
 	im.m.collect(r, &shown)
-	if shown.n == 0 {
+	if shown.n <= im.n {
 		return ""
 	}
-	return string(shown.good[0].token())
+	return string(shown.good[im.n].token())
 }
 
 func (im ownImporter) Load(ctx context.Context, r *http.Request) (*Imported, error) {
 	m := im.m
-	s := &Session{m: m, ctx: ctx, r: r}
-	s.use()
-	defer s.mu.Unlock()
-	if s.err != nil {
-		return nil, s.err
+	// Another token of the request may be one that somebody else has planted and
+	// knows. It must not lead to this session.
+	s, err := m.Open(ctx, string(m.appendWire(nil, []byte(im.Token(r)))))
+	if err != nil {
+		return nil, err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.rec.Version == 0 {
 		return nil, ErrNotFound
 	}

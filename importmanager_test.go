@@ -39,6 +39,14 @@ func (b *browser) move(to *site, p page) string {
 	return w.Body.String()
 }
 
+// at is the browser at another site.
+func (b *browser) at(to *site) *browser { return &browser{to, b.cookie} }
+
+// signOut ends the session of a browser, which keeps its cookie all the same.
+func (st *site) signOut(b *browser) {
+	b.clone().get(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { s.Destroy() })
+}
+
 func TestTheSessionsOfAFormerManager(t *testing.T) {
 	t.Run("with the layout of Express before", func(t *testing.T) {
 		before, after := succession(t, express, nil, asTheyCome)
@@ -154,6 +162,32 @@ func TestTheSessionsOfAFormerManager(t *testing.T) {
 		before.clock.advance(11 * time.Minute)
 		b.get(who)
 		equal(t, "the slow one", slow.move(after, who), `ada {"name":"ada"}`)
+	})
+	t.Run("takes over the one that is live of several cookies", func(t *testing.T) {
+		before, after := succession(t, func(o *session.Options) { o.Cookie.Name = "sid" }, nil, asTheyCome)
+		ended := before.signedIn("eve")
+		before.signOut(ended)
+		moved := before.signedIn("bob")
+		after.signOut(moved.at(after))
+		b := before.signedIn("ada")
+		b.cookie = strings.Join([]string{ended.cookie, moved.cookie, b.cookie}, "; ")
+		again := b.clone()
+
+		equal(t, "the page", b.move(after, who), `ada {"name":"ada"}`)
+		equal(t, "the page at the same time", again.move(after, who), `ada {"name":"ada"}`)
+		equal(t, "what opens whose token had ended", ended.move(after, who), nobody)
+		equal(t, "what opens whose token had been moved", moved.move(after, who), nobody)
+	})
+	t.Run("imports nothing by way of the former manager", func(t *testing.T) {
+		old := newOldSite(nil)
+		before, after := succession(t, func(o *session.Options) { o.Cookie.Name, o.Import = "sid", old }, nil, asTheyCome)
+		old.rows = map[string]session.Imported{oldToken: {Subject: "23", Expires: before.clock.Now().Add(time.Hour)}}
+		ended := before.signedIn("eve")
+		before.signOut(ended)
+		b := after.browser()
+		b.cookie = ended.cookie + "; old=" + oldToken
+		equal(t, "the page", b.get(who).Body.String(), nobody)
+		equal(t, "sessions before", before.live(), 0)
 	})
 	t.Run("opens nothing that is not signed, or has ended", func(t *testing.T) {
 		before, after := succession(t, asTheyCome, nil, asTheyCome)
