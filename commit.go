@@ -28,7 +28,9 @@ func (m *Manager) commit(ctx context.Context, s *Session, header bool) (Directiv
 				defer ctx.stop()
 				s.retireMark(ctx)
 			}
-			d.MoreCookies = append(d.MoreCookies, s.forgetCookies()...)
+			if s.held || s.rec.Version == 0 { // else nothing but the old cookie leads to the session
+				d.MoreCookies = append(d.MoreCookies, s.forgetCookies()...)
+			}
 		}
 		return d, nil
 	}
@@ -673,7 +675,7 @@ func (s *Session) directive() Directive {
 func (s *Session) tokenDirective() Directive {
 	switch {
 	case s.rec.Version == 0 || s.plan == planUnset:
-		clears := s.stale || s.plan == planDestroy || s.plan == planUnset && s.m.opts.Unset == UnsetDestroy
+		clears := s.stale && s.rec.Version == 0 || s.plan == planDestroy || s.plan == planUnset && s.m.opts.Unset == UnsetDestroy
 		if clears && (s.held || s.stale) {
 			return s.clearToken()
 		}

@@ -535,6 +535,34 @@ func TestTheOldTokenLeadsThereUntilTheClientHasTheNewOne(t *testing.T) {
 	}
 }
 
+// Nor is the old cookie cleared where the answer does not bring the new one.
+func TestTheOldCookieStaysUntilTheClientHasTheNewOne(t *testing.T) {
+	for name, unset := range map[string]bool{"the session is unset": true, "the request is plain HTTP": false} {
+		for _, cookie := range []string{"old", "session"} { // which is the name of ours
+			t.Run(name+", "+cookie, func(t *testing.T) {
+				st, old := movedSite(t, func(o *session.Options) {
+					o.Cookie = session.Cookie{Name: "session", Secure: session.SecureRequired}
+				})
+				old.cookie.Name = cookie
+				b := st.browser()
+				b.cookie = cookie + "=" + oldToken
+				r := b.request()
+				if !unset {
+					r.TLS = nil
+				}
+				w := b.send(r, func(_ http.ResponseWriter, _ *http.Request, s *session.Session) {
+					equal(t, "whose session it is", s.Subject(), "23")
+					if unset {
+						s.Unset()
+					}
+				})
+				equal(t, "cookies told", len(w.Header()["Set-Cookie"]), 0)
+				equal(t, "the next page", b.get(who).Body.String(), ada)
+			})
+		}
+	}
+}
+
 func TestThatTheOldTokenCannotBeEndedIsLoggedOnly(t *testing.T) {
 	st, _ := movedSite(t)
 	b := st.returning(oldToken)
