@@ -278,6 +278,7 @@ func (s *Session) saved(rec Record) {
 	s.changes, s.setSubject, s.touch, s.extended = s.changeBuf[:0], false, false, true
 	s.send = s.send || s.setAttrs || s.attrs.hasMaxAge && s.tokenEnd().IsZero()
 	s.setAttrs = false
+	s.retired = false // a straggler who has signed in has a session like any other
 	if s.plan == planRenew || s.plan == planRegenerate {
 		s.plan = planKeep
 	}

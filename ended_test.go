@@ -70,6 +70,35 @@ func TestStragglerAfterRegenerate(t *testing.T) {
 	}
 }
 
+// A straggler may sign in, and what comes after that in his request is kept.
+func TestAStragglerWhoSignsIn(t *testing.T) {
+	signIn := func(s *session.Session) {
+		s.SetSubject("ada")
+		equal(t, "Save", s.Save(), nil)
+	}
+	for name, row := range map[string]struct {
+		page func(s *session.Session)
+		data string
+	}{
+		"and changes a key": {func(s *session.Session) { signIn(s); s.Set("a", 2) }, `{"a":2}`},
+		"and signs out":     {func(s *session.Session) { signIn(s); s.Reset() }, "none"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := newSite(t)
+			b := st.visitor(map[string]any{"a": 1})
+			slow := b.clone()
+			b.get(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { s.RenewID() })
+			w := slow.get(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { row.page(s) })
+			equal(t, "status", w.Code, 200)
+			equal(t, "data", slow.data(), row.data)
+			n, err := st.RevokeAll(t.Context(), "ada")
+			if want := strings.Count(row.data, "{"); n != want || err != nil {
+				t.Errorf("there are %d sessions of the subject, %v", n, err)
+			}
+		})
+	}
+}
+
 func TestForgottenUnits(t *testing.T) {
 	for name, opts := range map[string]session.Options{
 		"AbsoluteTimeout": {AbsoluteTimeout: 3600}, "TouchInterval": {TouchInterval: 5},
