@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coatcheck/session"
 	"github.com/coatcheck/session/memstore"
@@ -67,6 +68,29 @@ func TestStragglerAfterRegenerate(t *testing.T) {
 	}
 	if w := get("/write", old); w.Code != http.StatusConflict || w.Header().Get("Set-Cookie") != "" {
 		t.Errorf("a write: %d, Set-Cookie %q", w.Code, w.Header().Get("Set-Cookie"))
+	}
+}
+
+// A sign-out holds, whatever has gone wrong before in its request, by whichever
+// name it goes.
+func TestASignOutHoldsAfterAFailure(t *testing.T) {
+	for name, end := range map[string]func(s *session.Session){
+		"Destroy":    (*session.Session).Destroy,
+		"Reset":      (*session.Session).Reset,
+		"Unset":      (*session.Session).Unset,
+		"SetMaxAge":  func(s *session.Session) { s.SetMaxAge(-time.Second) },
+		"SetExpires": func(s *session.Session) { s.SetExpires(time.Unix(0, 0)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := newSite(t, func(o *session.Options) { o.Unset = session.UnsetDestroy })
+			b := st.signedIn("ada")
+			w := b.clone().get(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) {
+				s.Set("f", func() {})
+				end(s)
+			})
+			equal(t, "status", w.Code, 500)
+			equal(t, "the session", b.data(), "none")
+		})
 	}
 }
 

@@ -463,6 +463,10 @@ func (s *Session) begin() {
 func (s *Session) Destroy() {
 	s.use()
 	defer s.mu.Unlock()
+	s.destroy()
+}
+
+func (s *Session) destroy() {
 	if s.done {
 		s.fail(ErrRequestDone)
 		return
@@ -485,6 +489,10 @@ func (s *Session) Destroy() {
 func (s *Session) Unset() {
 	s.use()
 	defer s.mu.Unlock()
+	if s.err != nil && s.m.opts.Unset == UnsetDestroy {
+		s.destroy() // which holds, whatever has gone wrong before
+		return
+	}
 	none := s.late && (s.rec.Version == 0 || s.m.parcels && s.m.opts.Unset == UnsetKeep)
 	if s.plan >= planDestroy || s.outside || !none && !s.allow() {
 		return
@@ -596,14 +604,14 @@ func (s *Session) SetCookie(c Cookie) {
 // timeout to d if it is shorter. Zero makes the cookie one of the browser
 // session again; a negative d ends the session. express-session: cookie.maxAge.
 func (s *Session) SetMaxAge(d time.Duration) {
-	if !s.change() {
-		return
-	}
+	s.use()
 	defer s.mu.Unlock()
 	switch {
+	case d < 0 && s.err != nil:
+		s.destroy() // which holds, whatever has gone wrong before
+	case !s.allow():
 	case d < 0:
-		s.encodeRefs()
-		s.plan = planDestroy
+		s.destroy()
 	case d > 0 && d < time.Millisecond:
 		s.fail(fmt.Errorf("session: SetMaxAge(%v): the shortest is a millisecond (did you forget the unit?)", d))
 	default:
