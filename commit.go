@@ -85,7 +85,7 @@ func (s *Session) task(force bool) task {
 		return doRenew
 	case s.m.parcels && !dirty && !force && s.needCookie() != nil:
 		return doNothing // its life can be extended another time
-	case s.renewalDue():
+	case !force && s.renewalDue(): // Save leaves it to the commit, as Unset may follow
 		return doRenewByTime
 	case dirty || force || opts.Resave && !s.extended:
 		return doSave
@@ -145,7 +145,7 @@ func (m *Manager) sync(parent context.Context, s *Session, force bool) error {
 		return s.renew(ctx, false)
 	case doRenewByTime:
 		err := s.renew(ctx, true)
-		if err != nil && len(s.changes) == 0 && !s.setAttrs && !force {
+		if err != nil && len(s.changes) == 0 && !s.setAttrs {
 			// Nothing is lost but a renewal, and the next request tries again.
 			m.opts.Logger.Warn("session: could not renew a token", "session", logID(s.rec.ID), "err", err)
 			return nil
@@ -365,7 +365,8 @@ func (s *Session) catchUp(ctx context.Context, attempt int) error {
 			break
 		}
 		s.setToken(token)
-		s.held, s.send = false, true
+		s.outdate()
+		s.send = true
 		theirs, err = s.m.fetch(ctx, s.rec.ID)
 	}
 	switch {
@@ -478,13 +479,16 @@ func (s *Session) renew(ctx context.Context, grace bool) error {
 			}
 			return s.abandon(ctx, oldToken, next, err)
 		}
-		s.held = false
+		s.outdate()
 		s.send, s.owed = true, true
 		s.saved(next)
 		s.m.event(EventRenewed, next.ID, next.Subject)
 		return nil
 	}
 }
+
+// outdate takes note that the session has another token than the client holds.
+func (s *Session) outdate() { s.stale, s.held = s.stale || s.held, false }
 
 // abandon undoes a renewal that failed half way.
 func (s *Session) abandon(ctx context.Context, oldToken string, next Record, cause error) error {

@@ -94,6 +94,50 @@ func TestASignOutHoldsAfterAFailure(t *testing.T) {
 	}
 }
 
+// The client is told of the end also where the session has another token by then
+// than it holds. Otherwise it would go on as one whose token was replaced, and be
+// refused for a while.
+func TestTheEndOfARenewedSessionIsTold(t *testing.T) {
+	for name, end := range map[string]func(*session.Session){
+		"Destroy": (*session.Session).Destroy, "Reset": (*session.Session).Reset,
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := newSite(t, renewing)
+			b := st.signedIn("ada")
+			b.get(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) {
+				s.RenewID()
+				equal(t, "Save", s.Save(), nil)
+				end(s)
+			})
+			equal(t, "cookie", b.cookie, "")
+
+			b = st.signedIn("ada")
+			slow := b.clone()
+			st.clock.advance(31 * time.Minute)
+			b.get(read)
+			slow.get(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { end(s) })
+			equal(t, "cookie of a request with the token of before", slow.cookie, "")
+			equal(t, "sessions", st.live(), 0)
+		})
+	}
+}
+
+// Unset lets the session go on, also where its token is due to be renewed.
+func TestUnsetAfterSaveWhereARenewalIsDue(t *testing.T) {
+	st := newSite(t, renewing)
+	b := st.signedIn("ada")
+	st.clock.advance(31 * time.Minute)
+	b.get(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) {
+		s.Set("a", 1)
+		equal(t, "Save", s.Save(), nil)
+		s.Unset()
+	})
+	equal(t, "data", b.data(), `{"a":1,"name":"ada"}`)
+	token := b.rawToken()
+	b.get(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { equal(t, "Save", s.Save(), nil) })
+	equal(t, "whether the next request has renewed it", b.rawToken() != token, true)
+}
+
 // A straggler may sign in, and what comes after that in his request is kept.
 func TestAStragglerWhoSignsIn(t *testing.T) {
 	signIn := func(s *session.Session) {

@@ -38,6 +38,7 @@ func (s *Session) load() {
 			s.setToken(p.token())
 			if s.follow(&s.loadCtx, true) {
 				s.oldSecret = p.oldSecret && s.held
+				s.stale = !s.held
 				return
 			}
 			if s.err != nil {

@@ -448,8 +448,8 @@ func (s *Session) Reset() {
 
 // begin makes this a new session that has no record.
 func (s *Session) begin() {
-	s.stale = s.stale || s.held
-	s.rec, s.token, s.held, s.owed = Record{}, nil, false, false
+	s.outdate()
+	s.rec, s.token, s.owed = Record{}, nil, false
 	s.changes, s.refs = s.changeBuf[:0], nil
 	s.subject, s.setSubject, s.setAttrs, s.touch, s.extended = "", false, false, false, false
 	c := s.m.cookieFor(s.r)
