@@ -22,6 +22,7 @@ func (m *Manager) commit(ctx context.Context, s *Session, header bool) (Directiv
 	}
 	if header {
 		d := s.directive()
+		s.reset = false // it is done, and the client told
 		if s.imported != nil {
 			if d.Action == SetToken {
 				ctx := s.saveContext(ctx)
@@ -740,8 +741,11 @@ func (s *Session) tokenEnd() time.Time {
 // forget makes the client forget a session that it wanted to end in a request
 // that failed, where nothing but that ends it. s.mu is held.
 func (s *Session) forget() Directive {
-	ends := s.task(false) == doDestroy || s.reset && s.previous != nil
-	if s.parcels == nil || !ends {
+	if s.parcels == nil {
+		return Directive{}
+	}
+	reset := s.reset && (s.previous != nil || len(s.parcels.sent) > 0) // or what the client has could not be read
+	if s.task(false) != doDestroy && !reset {
 		return Directive{}
 	}
 	s.rec = Record{} // nor is what Reset has begun to reach it

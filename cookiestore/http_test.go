@@ -907,6 +907,40 @@ func TestASignOutHoldsInARequestThatFails(t *testing.T) {
 			equal(t, "pieces", len(d.MoreCookies), 1)
 		})
 	}
+	for name, end := range map[string]func(s *session.Session){
+		"Destroy": (*session.Session).Destroy, "Reset": (*session.Session).Reset,
+	} {
+		t.Run("where the session cannot be read: "+name, func(t *testing.T) {
+			st := newSite(t, func(_ *session.Options, c *cookiestore.Options) {
+				c.RevokedBefore = func(context.Context, string) (time.Time, error) { return time.Time{}, errors.New("down") }
+			})
+			b := st.browser()
+			b.do(func(s *session.Session) { s.SetSubject("ada") })
+			w := b.get(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { end(s) })
+			equal(t, "status", w.Code, http.StatusServiceUnavailable)
+			equal(t, "told", told(w), "-token -.0")
+		})
+	}
+	t.Run("but does not end what has begun and was told since", func(t *testing.T) {
+		b := newSite(t).browser()
+		b.do(func(s *session.Session) { s.SetSubject("ada") })
+		s, err := b.st.OpenRequest(b.request())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Reset()
+		s.SetSubject("bob")
+		if d, err := b.st.Commit(background, s); err != nil || d.Action != session.SetToken {
+			t.Fatal(d.Action, err)
+		}
+		unkept(s)
+		d, err := b.st.Commit(background, s)
+		if err == nil {
+			t.Error("Commit does not fail")
+		}
+		equal(t, "action", d.Action, session.Keep)
+		equal(t, "cookies", len(d.MoreCookies), 0)
+	})
 	t.Run("and tells a visitor nothing", func(t *testing.T) {
 		w := newSite(t).browser().get(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { s.Reset(); unkept(s) })
 		equal(t, "told", told(w), "")

@@ -1,8 +1,11 @@
 package gorillasession_test
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/coatcheck/session"
 	"github.com/coatcheck/session/cookiestore"
@@ -45,5 +48,36 @@ func TestOverACookieStore(t *testing.T) {
 			})
 			equal(t, "cookies of the browser after "+name, len(b.cookies), 0)
 		}
+	})
+}
+
+// A session that cannot be read may hold more than the name that is deleted.
+func TestADeletionInASessionThatCannotBeRead(t *testing.T) {
+	inBoth(t, func(t *testing.T, within bool) {
+		var down error
+		store, err := cookiestore.New([]session.Secret{secret}, &cookiestore.Options{
+			RevokedBefore: func(context.Context, string) (time.Time, error) { return time.Time{}, down },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := siteOver(t, within, store)
+		b := st.browser()
+		b.get(func(w http.ResponseWriter, r *http.Request) {
+			st.store.From(r).SetSubject("ada")
+			s, _ := st.store.Get(r, "app")
+			s.Values["user"] = "ada"
+			equal(t, "error of Save", s.Save(r, w), nil)
+		})
+		down = errors.New("down")
+		b.get(func(w http.ResponseWriter, r *http.Request) {
+			s, _ := st.store.Get(r, "flash")
+			signOut(s)
+			if err := s.Save(r, w); err == nil {
+				t.Error("Save does not fail")
+			}
+		})
+		down = nil
+		equal(t, "user", b.look("app")["user"], any("ada"))
 	})
 }

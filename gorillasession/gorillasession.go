@@ -97,7 +97,7 @@ func (st *Store) Save(r *http.Request, w http.ResponseWriter, gs *sessions.Sessi
 	x := st.exchange(r)
 	removes := gs.Options != nil && gs.Options.MaxAge < 0
 	if err := x.session.Err(); err != nil {
-		if removes && st.subjectWithout(x, gs.Name()) == "" && alone(x.session.Record(), gs.Name()) {
+		if removes && !x.session.IsNew() && st.subjectWithout(x, gs.Name()) == "" && alone(x.session.Record(), gs.Name()) {
 			x.session.Reset() // a sign-out holds, whatever else has gone wrong in its request
 			_ = x.commit(r, w)
 		}

@@ -195,7 +195,7 @@ func removeAll(s *session.Session, name string) (empty bool) {
 // alone reports whether a record holds nothing but what is under a name.
 func alone(rec session.Record, name string) bool {
 	var members map[string]json.RawMessage
-	_ = json.Unmarshal(rec.Data, &members) // a session whose record cannot be read is new
+	_ = json.Unmarshal(rec.Data, &members) // what is no object is no session
 	for full, text := range members {
 		of, ok := splitMember(full)
 		if full != "cookie" && (!ok || of != name && string(text) != popped) {
