@@ -670,8 +670,9 @@ func (s *Session) directive() Directive {
 		return s.tokenDirective()
 	}
 	news := s.rec.Version != 0 && s.parcels.owes()
+	gone := s.gone
 	d := s.tokenDirective()
-	d.MoreCookies = s.parcelCookies()
+	d.MoreCookies = s.parcelCookies(gone)
 	if news && d.Action == Keep {
 		d.Action = SetToken
 	}
@@ -750,7 +751,7 @@ func (s *Session) forget() Directive {
 	}
 	s.rec = Record{} // nor is what Reset has begun to reach it
 	d := s.clearToken()
-	d.MoreCookies = s.parcelCookies()
+	d.MoreCookies = s.parcelCookies(s.gone)
 	return d
 }
 

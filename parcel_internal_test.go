@@ -69,7 +69,7 @@ func TestParcelsTravelInCookies(t *testing.T) {
 				if err := s.parcels.Put("an ID", parcel); err != nil {
 					t.Fatal(err)
 				}
-				lines := s.parcelCookies()
+				lines := s.parcelCookies(nil)
 				if len(lines) > 10 || size < 1500 && len(lines) > 1 {
 					t.Errorf("%d bytes make %d cookies", size, len(lines))
 				}
@@ -88,7 +88,7 @@ func TestParcelsTravelInCookies(t *testing.T) {
 				if len(back) != 1 || !bytes.Equal(back[0], parcel) {
 					t.Errorf("%d bytes came back as %d parcels", size, len(back))
 				}
-				if again := s.parcelCookies(); again != nil || s.parcels.owes() {
+				if again := s.parcelCookies(nil); again != nil || s.parcels.owes() {
 					t.Errorf("the client is told twice")
 				}
 			}

@@ -148,10 +148,17 @@ func (first *piece) next(pieces []piece, index int) *piece {
 
 // parcelCookies returns the values of the Set-Cookie headers that bring what the
 // client keeps in line with what the store has put, and takes them as told. With
-// the session gone, or another, so are its parcels.
-func (s *Session) parcelCookies() []Token {
+// the session gone, or another, so are its parcels. They are where gone says, if
+// the session's cookie has changed; a parcel that stayed there could be opened
+// again.
+func (s *Session) parcelCookies(gone *Cookie) []Token {
 	p := s.parcels
 	c := s.cookie()
+	there, moved := c, false
+	if gone != nil {
+		there = *gone
+		moved = there.Path != c.Path || there.Domain != c.Domain || there.Partitioned != c.Partitioned
+	}
 	var pieces []Token
 	var names []string // what the client has afterwards
 	own := parcelMark(s.rec.ID)
@@ -168,12 +175,12 @@ func (s *Session) parcelCookies() []Token {
 	for _, name := range p.names {
 		mark := name[len(s.m.cookie.Name)+1:][:markChars]
 		switch {
-		case slices.Contains(names, name):
 		case keep && mark == string(own[:]):
 			names = append(names, name)
+		case !moved && slices.Contains(names, name):
 		default:
-			c.Name = name
-			lines = append(lines, Token(c.appendSetCookie(nil, nil, time.Unix(0, 0), s.secure())))
+			there.Name = name
+			lines = append(lines, Token(there.appendSetCookie(nil, nil, time.Unix(0, 0), s.secure())))
 		}
 	}
 	p.names = names

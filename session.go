@@ -71,9 +71,11 @@ type Session struct {
 	plan       plan
 
 	// What Regenerate left behind, to be ended when its successor is saved, or
-	// Reset, to be ended in any case, and the cookie that this had.
+	// Reset, to be ended in any case.
 	previous *Record
-	gone     *Cookie
+
+	// The cookie as the client holds it, if that may have changed in this request.
+	gone *Cookie
 
 	// What is known of the session of another system that the client presents,
 	// if that was imported; see import.go.
@@ -437,10 +439,7 @@ func (s *Session) Reset() {
 		s.fail(ErrHeaderSent)
 		return
 	}
-	if s.held {
-		c := s.cookie()
-		s.gone = &c
-	}
+	s.noteCookie()
 	s.leaveBehind()
 	s.begin()
 	s.plan, s.reset = planKeep, true
@@ -448,12 +447,23 @@ func (s *Session) Reset() {
 
 // begin makes this a new session that has no record.
 func (s *Session) begin() {
+	if s.m.parcels {
+		s.noteCookie()
+	}
 	s.outdate()
 	s.rec, s.token, s.owed = Record{}, nil, false
 	s.changes, s.refs = s.changeBuf[:0], nil
 	s.subject, s.setSubject, s.setAttrs, s.touch, s.extended = "", false, false, false, false
 	c := s.m.cookieFor(s.r)
 	s.attrs = s.newAttributes(&c)
+}
+
+// noteCookie notes where the client has the cookie, before that changes.
+func (s *Session) noteCookie() {
+	if (s.held || s.stale) && s.rec.Version != 0 && s.gone == nil {
+		c := s.cookie()
+		s.gone = &c
+	}
 }
 
 // Destroy ends the session: its record is deleted and its cookie cleared. Reads
@@ -591,6 +601,9 @@ func (s *Session) SetCookie(c Cookie) {
 	if err := checked.check(); err != nil {
 		s.fail(err)
 		return
+	}
+	if s.m.parcels { // elsewhere what stays at another place is worth nothing
+		s.noteCookie()
 	}
 	s.attrs.override(&have, &want, s.m.isSecure(s.r))
 	if want.MaxAge != have.MaxAge || !want.Expires.IsZero() {

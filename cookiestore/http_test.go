@@ -1000,3 +1000,56 @@ func TestAWrappedStore(t *testing.T) {
 		equal(t, row.name, faults.ResetCalls(), row.want)
 	}
 }
+
+// A session whose cookie has got another place leaves nothing at the former one
+// that could be opened again.
+func TestASessionThatMoves(t *testing.T) {
+	at := *origin
+	at.Path = "/app/page"
+	signIn := func(s *session.Session) { s.SetSubject("ada") }
+	move := func(s *session.Session) {
+		c := s.Cookie()
+		c.Path = "/app"
+		s.SetCookie(c)
+	}
+	next := func(s *session.Session) { s.SetSubject("bob") }
+	for name, row := range map[string]struct {
+		steps []func(s *session.Session)
+		want  string
+	}{
+		"moves":                                 {[]func(s *session.Session){signIn, move}, `ada {"cookie":{"path":"/app"}}`},
+		"moves and ends":                        {[]func(s *session.Session){signIn, move, (*session.Session).Destroy}, "none"},
+		"ends as it moves":                      {[]func(s *session.Session){signIn, func(s *session.Session) { move(s); s.Destroy() }}, "none"},
+		"is reset as it moves":                  {[]func(s *session.Session){signIn, func(s *session.Session) { move(s); s.Reset() }}, "none"},
+		"is saved as it moves, and ends":        {[]func(s *session.Session){signIn, func(s *session.Session) { move(s); _ = s.Save(); s.Destroy() }}, "none"},
+		"does not move, as it is unset":         {[]func(s *session.Session){signIn, func(s *session.Session) { move(s); s.Unset() }}, "ada {}"},
+		"moves, and another takes its place":    {[]func(s *session.Session){signIn, move, func(s *session.Session) { s.Reset(); next(s) }}, "bob {}"},
+		"moves, another comes, and that ends":   {[]func(s *session.Session){signIn, move, func(s *session.Session) { s.Reset(); next(s) }, (*session.Session).Destroy}, "none"},
+		"moves, another follows, and that ends": {[]func(s *session.Session){signIn, move, func(s *session.Session) { s.Regenerate(); next(s) }, (*session.Session).Destroy}, "none"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := newSite(t, func(o *session.Options, _ *cookiestore.Options) { o.Cookie.Name = "sid" })
+			b := st.browser()
+			request := func() *http.Request {
+				r := httptest.NewRequest("GET", at.String(), nil)
+				for _, c := range b.jar.Cookies(&at) {
+					r.AddCookie(c)
+				}
+				return r
+			}
+			for _, step := range row.steps {
+				w := b.answer(request(), func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { step(s) })
+				equal(t, "status", w.Code, http.StatusOK)
+				b.keepAt(&at, w)
+				st.advance(time.Second)
+			}
+			got := "none"
+			b.answer(request(), func(_ http.ResponseWriter, _ *http.Request, s *session.Session) {
+				if !s.IsNew() {
+					got = s.Subject() + " " + string(s.Record().Data)
+				}
+			})
+			equal(t, "what the browser opens", got, row.want)
+		})
+	}
+}

@@ -136,7 +136,9 @@ func (b *browser) answer(r *http.Request, p page) *httptest.ResponseRecorder {
 }
 
 // keep is the arrival of an answer.
-func (b *browser) keep(w *httptest.ResponseRecorder) {
+func (b *browser) keep(w *httptest.ResponseRecorder) { b.keepAt(origin, w) }
+
+func (b *browser) keepAt(u *url.URL, w *httptest.ResponseRecorder) {
 	var set []*http.Cookie
 	for _, c := range w.Result().Cookies() {
 		if c.Expires.Equal(time.Unix(0, 0)) {
@@ -144,7 +146,7 @@ func (b *browser) keep(w *httptest.ResponseRecorder) {
 		}
 		set = append(set, c)
 	}
-	b.jar.SetCookies(origin, set)
+	b.jar.SetCookies(u, set)
 }
 
 func (b *browser) get(p page) *httptest.ResponseRecorder {
