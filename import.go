@@ -67,6 +67,8 @@ type Imported struct {
 	// [Session.SetMaxAge] does; zero leaves it to the options.
 	MaxAge time.Duration
 
+	idle, absolute time.Duration // the timeouts that a session of ours had of its own
+
 	// Delete, if set, removes the old session. It is called when the new one is
 	// stored. If it fails that is logged; the session is not imported again.
 	Delete func(ctx context.Context) error
@@ -223,6 +225,7 @@ func (s *Session) storeImported(ctx context.Context, imported *Imported) error {
 	if imported.MaxAge >= time.Millisecond {
 		s.attrs.maxAge, s.attrs.hasMaxAge = imported.MaxAge.Truncate(time.Millisecond), true
 	}
+	s.attrs.idle, s.attrs.absolute = imported.idle, imported.absolute
 	if m.opts.RenewalTimeout > 0 {
 		s.attrs.issued = now.UnixMilli()
 	}

@@ -9,9 +9,10 @@ import (
 // Importer returns an importer of m's sessions, for the manager that takes m's
 // place with another store or layout, another cookie, or without
 // Options.ExpressCompatible: nobody is signed out by the change. m itself serves
-// no requests any more. What it has of them moves, with one exception: the user in
+// no requests any more. What it has of them moves, with two exceptions: the user in
 // passport.user becomes the subject, and would otherwise go on naming somebody
-// who has signed out since.
+// who has signed out since; and the attributes of the cookie are the new ones, but
+// for how long it lasts.
 //
 // It panics if m's store is a [ParcelStore], whose cookies only m could clear.
 func (m *Manager) Importer() Importer {
@@ -55,7 +56,8 @@ func (im ownImporter) Load(ctx context.Context, r *http.Request) (*Imported, err
 		Subject: s.newSubject(),
 		Created: s.rec.Created,
 		Expires: s.absoluteEnd(),
-		Delete:  func(ctx context.Context) error { return m.Revoke(ctx, id) },
+		idle:    s.attrs.idle, absolute: s.attrs.absolute,
+		Delete: func(ctx context.Context) error { return m.Revoke(ctx, id) },
 	}
 	if s.attrs.hasMaxAge {
 		imported.MaxAge = s.attrs.maxAge

@@ -146,6 +146,22 @@ func TestTheSessionsOfAFormerManager(t *testing.T) {
 		before.clock.advance(10 * 24 * time.Hour)
 		equal(t, "after 10 days", b.subject(), "ada")
 	})
+	t.Run("and what timeouts the session has of its own", func(t *testing.T) {
+		before, after := succession(t, asTheyCome, nil, asTheyCome)
+		long, short := before.signedIn("ada"), before.signedIn("bob")
+		long.get(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) {
+			s.SetIdleTimeout(100 * time.Hour)
+			s.SetAbsoluteTimeout(1000 * time.Hour)
+		})
+		short.get(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { s.SetIdleTimeout(10 * time.Minute) })
+		short.move(after, who)
+		before.clock.advance(10 * time.Minute)
+		equal(t, "after 10 minutes idle", short.subject(), "none")
+		before.clock.advance(90 * time.Hour)
+		equal(t, "after 90 hours idle", long.move(after, who), `ada {"name":"ada"}`)
+		before.clock.advance(90 * time.Hour)
+		equal(t, "and 90 more", long.subject(), "ada")
+	})
 	t.Run("and when the session began", func(t *testing.T) {
 		before, after := succession(t, asTheyCome, nil, asTheyCome)
 		b := before.signedIn("ada")
