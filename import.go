@@ -153,9 +153,13 @@ func (s *Session) importBy(importer Importer) bool {
 	}
 	err = s.storeMark(ctx, old, imported.Expires)
 	if errors.Is(err, ErrConflict) {
-		// Another request was faster: theirs is the session.
-		_ = m.store.Delete(ctx, s.rec.ID) // what remains is a record that nobody has a token for
 		if mark, err = m.fetch(ctx, markID(old)); err == nil {
+			// Another request was faster: theirs is the session. Or this one's client of
+			// the store has tried again after a lost answer, and met itself.
+			if to, _ := parsePointer(mark.Data); to.successor != s.rec.ID {
+				_ = m.store.Delete(ctx, s.rec.ID) // what remains is a record that nobody has a token for
+			}
+			s.deleteOld(ctx, imported)
 			return s.followMark(ctx, mark, old)
 		}
 	}

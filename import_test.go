@@ -339,6 +339,18 @@ func setSubject(old *oldSite, subject string) {
 	old.rows[oldToken] = row
 }
 
+// Some clients of a server send a command again when its answer was lost, and
+// the second finds what the first has done.
+func TestAnImportWhoseMarkIsStoredTwice(t *testing.T) {
+	st, old := movedSite(t)
+	b := st.returning(oldToken)
+	st.faults.After("save", nth(2, fmt.Errorf("again: %w", session.ErrConflict)))
+	equal(t, "the page", b.get(who).Body.String(), ada)
+	equal(t, "the next page", b.get(who).Body.String(), ada)
+	equal(t, "rows left in the old store", old.left(), 0)
+	equal(t, "sessions", st.live(), 1)
+}
+
 func TestThatTheOldOneCannotBeDeletedIsLoggedOnly(t *testing.T) {
 	st, old := movedSite(t)
 	old.delErr = errors.New("read only")
