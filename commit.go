@@ -453,6 +453,9 @@ func (s *Session) renew(ctx context.Context, grace bool) error {
 			to.sealed = sealToken([]byte(oldToken), []byte(newToken))
 		}
 		err = s.m.retire(ctx, base, to)
+		if errors.Is(err, ErrConflict) && s.m.leadsTo(ctx, oldID, next.ID) {
+			err = nil // the store's client has tried again after a lost answer, and met itself
+		}
 		if errors.Is(err, ErrConflict) {
 			s.setToken([]byte(oldToken))
 			err = s.catchUp(ctx, attempt)
@@ -524,6 +527,13 @@ func (m *Manager) retire(ctx context.Context, old Record, to pointer) error {
 		return m.delete(ctx, old.ID)
 	}
 	return nil
+}
+
+// leadsTo reports whether a record is a pointer to another.
+func (m *Manager) leadsTo(ctx context.Context, id, successor string) bool {
+	rec, err := m.fetch(ctx, id)
+	to, ok := parsePointer(rec.Data)
+	return err == nil && ok && to.successor == successor
 }
 
 func (m *Manager) delete(ctx context.Context, id string) error {

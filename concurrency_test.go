@@ -384,6 +384,22 @@ func TestStragglersLeaveTheNewCookie(t *testing.T) {
 
 func renewing(o *session.Options) { o.RenewalTimeout = 30 * time.Minute }
 
+// Some clients of a server send a command again when its answer was lost, and
+// the second finds what the first has done.
+func TestARenewalWhosePointerIsStoredTwice(t *testing.T) {
+	for name, p := range map[string]page{"by time": write, "by RenewID": renewID} {
+		t.Run(name, func(t *testing.T) {
+			st := newSite(t, renewing)
+			b := st.signedIn("23")
+			st.clock.advance(31 * time.Minute)
+			st.faults.After("save", nth(2, fmt.Errorf("again: %w", session.ErrConflict)))
+			equal(t, "status", b.get(p).Code, 200)
+			equal(t, "subject", b.subject(), "23")
+			equal(t, "sessions", st.live(), 1)
+		})
+	}
+}
+
 func TestTimedRenewal(t *testing.T) {
 	t.Run("gives a new token when it is due, and not before", func(t *testing.T) {
 		st := newSite(t, renewing)
