@@ -267,3 +267,39 @@ func TestManyRequestsOfOneClient(t *testing.T) {
 		}
 	})
 }
+
+// A program may have several names, and delete one after another.
+func TestASignOutOfAllNamesHoldsAfterAFailure(t *testing.T) {
+	names := []string{"app", "auth"}
+	inBoth(t, func(t *testing.T, within bool) {
+		for before, name := range names {
+			st := newSite(t, within)
+			b := st.browser()
+			for _, name := range names {
+				b.set(name, "user", "ada")
+			}
+			b.get(func(w http.ResponseWriter, r *http.Request) {
+				for i, name := range names {
+					if i == before {
+						st.store.From(r).Set("f", func() {})
+					}
+					s, _ := st.store.Get(r, name)
+					signOut(s)
+					_ = s.Save(r, w)
+				}
+			})
+			equal(t, "sessions after a failure before the end of "+name, len(st.live()), 0)
+		}
+		st := newSite(t, within)
+		b := st.browser()
+		b.set("app", "user", "ada")
+		b.get(func(w http.ResponseWriter, r *http.Request) {
+			s, _ := st.store.Get(r, "other")
+			signOut(s)
+			equal(t, "error of a deletion", s.Save(r, w), nil)
+			st.store.From(r).Set("f", func() {})
+			_ = s.Save(r, w)
+		})
+		equal(t, "user after a failure in which only another name ends", b.look("app")["user"], any("ada"))
+	})
+}

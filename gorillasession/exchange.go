@@ -18,6 +18,7 @@ type exchange struct {
 	snapshots map[*sessions.Session]snapshot
 	begun     bool     // something was put in a new session, and its options are decided
 	renewed   bool     // the token is to be replaced
+	removed   []string // the names that were deleted, which the store may have still
 	sent      []string // the Set-Cookie values that are in the header
 }
 

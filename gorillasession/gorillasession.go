@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/gorilla/sessions"
 
@@ -96,8 +97,11 @@ func (st *Store) Save(r *http.Request, w http.ResponseWriter, gs *sessions.Sessi
 	}
 	x := st.exchange(r)
 	removes := gs.Options != nil && gs.Options.MaxAge < 0
+	if removes {
+		x.removed = append(x.removed, gs.Name())
+	}
 	if err := x.session.Err(); err != nil {
-		if removes && !x.session.IsNew() && st.subjectWithout(x, gs.Name()) == "" && alone(x.session.Record(), gs.Name()) {
+		if removes && !x.session.IsNew() && st.subjectWithout(x, gs.Name()) == "" && alone(x.session.Record(), x.removed) {
 			x.session.Reset() // a sign-out holds, whatever else has gone wrong in its request
 			_ = x.commit(r, w)
 		}
@@ -149,6 +153,7 @@ func (st *Store) write(x *exchange, gs *sessions.Session) error {
 			setOptions(x.session, snap.options, *gs.Options)
 		}
 		x.begun = true
+		x.removed = slices.DeleteFunc(x.removed, func(removed string) bool { return removed == name })
 	}
 	x.setSubject(st.subject(x, gs))
 	x.snapshots[gs] = snapshot{members, snap.exists || len(members) > 0, optionsOf(x.session)}

@@ -192,13 +192,13 @@ func removeAll(s *session.Session, name string) (empty bool) {
 	return empty
 }
 
-// alone reports whether a record holds nothing but what is under a name.
-func alone(rec session.Record, name string) bool {
+// alone reports whether a record holds nothing but what is under some names.
+func alone(rec session.Record, names []string) bool {
 	var members map[string]json.RawMessage
 	_ = json.Unmarshal(rec.Data, &members) // what is no object is no session
 	for full, text := range members {
 		of, ok := splitMember(full)
-		if full != "cookie" && (!ok || of != name && string(text) != popped) {
+		if full != "cookie" && (!ok || !slices.Contains(names, of) && string(text) != popped) {
 			return false
 		}
 	}
