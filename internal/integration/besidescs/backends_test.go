@@ -9,10 +9,13 @@ import (
 	"github.com/alexedwards/scs/boltstore"
 	"github.com/alexedwards/scs/goredisstore"
 	"github.com/alexedwards/scs/mysqlstore"
+	"github.com/alexedwards/scs/pgxstore"
 	"github.com/alexedwards/scs/postgresstore"
 	"github.com/alexedwards/scs/sqlite3store"
 	"github.com/alexedwards/scs/v2"
 	scsmem "github.com/alexedwards/scs/v2/memstore"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/rueidis"
 	"go.etcd.io/bbolt"
@@ -21,11 +24,11 @@ import (
 	ourbolt "github.com/coatcheck/session/boltstore"
 	"github.com/coatcheck/session/internal/integration/servers"
 	"github.com/coatcheck/session/memstore"
+	ourpgx "github.com/coatcheck/session/pgxstore"
 	"github.com/coatcheck/session/redisstore"
 	"github.com/coatcheck/session/sqlstore"
 
 	_ "github.com/go-sql-driver/mysql"
-	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "modernc.org/sqlite"
 )
 
@@ -81,7 +84,23 @@ var backends = []backend{
 			return ourSQL(tb, openPostgres(tb, at), sqlstore.Postgres, nil)
 		},
 		theirs: func(tb testing.TB, at address) scs.Store {
-			return postgresstore.NewWithCleanupInterval(withTable(tb, openPostgres(tb, at), "token TEXT PRIMARY KEY, data BYTEA NOT NULL, expiry TIMESTAMPTZ NOT NULL"), 0)
+			return postgresstore.NewWithCleanupInterval(withTable(tb, openPostgres(tb, at), scsPostgres), 0)
+		},
+	},
+	{
+		name: "PostgreSQL, a pool of pgx", server: postgres, turns: [3]int{1, 1, 1},
+		ours: func(tb testing.TB, at address) session.Store {
+			store, err := ourpgx.New(openPool(tb, at), nil)
+			must(tb, store, err)
+			if err := store.Migrate(tb.Context()); err != nil {
+				tb.Fatal(err)
+			}
+			return store
+		},
+		theirs: func(tb testing.TB, at address) scs.Store {
+			pool := openPool(tb, at)
+			withTable(tb, stdlib.OpenDBFromPool(pool), scsPostgres)
+			return pgxstore.NewWithCleanupInterval(pool, 0)
 		},
 	},
 	{
@@ -152,6 +171,14 @@ func openPostgres(tb testing.TB, at address) *sql.DB {
 	return openSQL(tb, "pgx", at(servers.SharedPostgres(tb).NewDatabase(tb).DSN))
 }
 
+func openPool(tb testing.TB, at address) *pgxpool.Pool {
+	tb.Helper()
+	pool, err := pgxpool.New(tb.Context(), at(servers.SharedPostgres(tb).NewDatabase(tb).DSN))
+	must(tb, pool, err)
+	tb.Cleanup(pool.Close)
+	return pool
+}
+
 func mariaDB(tb testing.TB) *servers.Server { return servers.SharedMariaDB(tb).Server }
 
 // scs needs parseTime.
@@ -181,7 +208,10 @@ func ourRedis(tb testing.TB, at address, opts redisstore.Options) session.Store 
 	return must(tb, store, err)
 }
 
-const scsMySQL = "token CHAR(43) PRIMARY KEY, data BLOB NOT NULL, expiry TIMESTAMP(6) NOT NULL"
+const (
+	scsPostgres = "token TEXT PRIMARY KEY, data BYTEA NOT NULL, expiry TIMESTAMPTZ NOT NULL"
+	scsMySQL    = "token CHAR(43) PRIMARY KEY, data BLOB NOT NULL, expiry TIMESTAMP(6) NOT NULL"
+)
 
 // withTable makes the table that scs's documentation asks for.
 func withTable(tb testing.TB, db *sql.DB, columns string) *sql.DB {
