@@ -24,7 +24,7 @@ var mutations = []mutation{
 	{"saveUninitialized is ignored", "commit.go", "opts.SaveUninitialized && s.needCookie() == nil", "false"},
 	{"rolling is ignored", "commit.go", "!s.held || s.oldSecret || s.m.opts.Rolling", "!s.held || s.oldSecret"},
 	{"an old signature stays", "commit.go", "!s.held || s.oldSecret || s.m.opts.Rolling", "!s.held || s.m.opts.Rolling"},
-	{"a stale cookie is not cleared", "commit.go", "clears := s.stale || ", "clears := "},
+	{"a stale cookie is not cleared", "commit.go", "clears := s.stale && s.rec.Version == 0 || ", "clears := "},
 	{"the cookie of a destroyed session is not cleared", "commit.go", "s.plan == planDestroy || s.plan == planUnset && s.m.opts.Unset", "s.plan == planUnset && s.m.opts.Unset"},
 	{"unset: destroy only forgets", "commit.go", "s.plan == planUnset && opts.Unset == UnsetDestroy", "false"},
 	{"an empty regenerated session is not saved", "session.go", "	s.plan = planRegenerate", "	s.plan = planKeep"},
