@@ -82,13 +82,13 @@ type Query struct {
 // A Lister enumerates records.
 type Lister interface {
 	// List returns at most q.Limit records and the cursor of the next page,
-	// which is empty after the last one. The caller owns the records. A page may hold fewer records than
-	// the limit, even none, and not be the last. A record that is in the store
-	// from the first page to the last is on at least one of them, whatever
-	// else is saved or deleted meanwhile; it may be on several. There is no
-	// order, and expired records may be among them. A cursor is good for the
-	// query that it came from and need not outlive the process; one that the
-	// store has not made, and a limit below 1, are errors.
+	// which is empty after the last one. The caller owns the records. A page may
+	// hold fewer records than the limit, even none, and not be the last. A record
+	// that is in the store from the first page to the last is on at least one of
+	// them, whatever else is saved or deleted meanwhile; it may be on several.
+	// There is no order, and expired records may be among them. A cursor is good
+	// for the query that it came from and need not outlive the process; one that
+	// the store has not made, and a limit below 1, are errors.
 	List(ctx context.Context, q Query) (records []Record, next string, err error)
 }
 

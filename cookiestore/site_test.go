@@ -209,14 +209,13 @@ func told(w *httptest.ResponseRecorder) string {
 func (b *browser) state() string {
 	b.st.t.Helper()
 	text := "none"
-	w := b.answer(b.request(), func(_ http.ResponseWriter, _ *http.Request, s *session.Session) {
+	b.answer(b.request(), func(_ http.ResponseWriter, _ *http.Request, s *session.Session) {
 		if err := s.Err(); err != nil {
 			text = err.Error()
 		} else if !s.IsNew() {
 			text = fmt.Sprintf("%s %s", s.Subject(), s.Record().Data)
 		}
 	})
-	_ = w
 	return strings.TrimSpace(text)
 }
 

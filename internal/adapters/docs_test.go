@@ -1,19 +1,17 @@
 package adapters
 
 import (
-	"encoding/json"
-	"errors"
-	"go/format"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/coatcheck/session/internal/pages"
 )
 
 const page = "../../docs/migrate-gorilla.md"
@@ -21,7 +19,11 @@ const page = "../../docs/migrate-gorilla.md"
 // TestMigrateGorilla makes both programs of the first diff in
 // docs/migrate-gorilla.md and does what the page says.
 func TestMigrateGorilla(t *testing.T) {
-	bin := buildPrograms(t)
+	before, after := pages.Diff(t, page)
+	programs := map[string]string{
+		"before": pages.Build(t, map[string]string{"main.go": before}),
+		"after":  pages.Build(t, map[string]string{"main.go": after}),
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +32,7 @@ func TestMigrateGorilla(t *testing.T) {
 	_ = listener.Close()
 	dir := t.TempDir()
 	run := func(name string) (stop func()) {
-		cmd := exec.Command(filepath.Join(bin, name))
+		cmd := exec.Command(programs[name])
 		cmd.Env = append(os.Environ(), "ADDR="+addr, "SESSION_KEY=a key of gorilla's, of 32 bytes.",
 			"SESSION_DIR="+dir, "SESSION_SECRET="+strings.Repeat("0123456789abcdef", 3))
 		cmd.Stderr = os.Stderr
@@ -100,52 +102,6 @@ func TestMigrateGorilla(t *testing.T) {
 	thief.shows(home, "user <nil>, visit 1. []")
 	post(c, "/login")
 	c.shows(home, "user ada, visit 3. []")
-}
-
-// buildPrograms builds the program before the diff and that after it, in this
-// module, which has what they import, without writing them there.
-func buildPrograms(t *testing.T) (bin string) {
-	t.Helper()
-	text, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	diff := regexp.MustCompile("(?s)```diff\n(.*?)```").FindStringSubmatch(string(text))
-	if diff == nil {
-		t.Fatal("the page has no diff")
-	}
-	here, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin = t.TempDir()
-	for name, sign := range map[string]string{"before": "-", "after": "+"} {
-		var code strings.Builder
-		for line := range strings.Lines(diff[1]) {
-			switch {
-			case line == "\n":
-				code.WriteString(line)
-			case line[:1] == " ", line[:1] == sign:
-				code.WriteString(line[1:])
-			}
-		}
-		if formatted, err := format.Source([]byte(code.String())); err != nil || string(formatted) != code.String() {
-			t.Errorf("the program %s is not formatted, %v", name, err)
-		}
-		file := filepath.Join(bin, name+".go")
-		overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(here, "page", name, "main.go"): file}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(os.WriteFile(file, []byte(code.String()), 0o600), os.WriteFile(file+".json", overlay, 0o600)); err != nil {
-			t.Fatal(err)
-		}
-		build := exec.Command("go", "build", "-overlay", file+".json", "-o", filepath.Join(bin, name), "./page/"+name)
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("the program %s does not compile: %v\n%s", name, err, out)
-		}
-	}
-	return bin
 }
 
 // secureJar keeps Secure cookies for plain HTTP too, as browsers do on this machine.

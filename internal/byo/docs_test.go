@@ -2,72 +2,28 @@ package byo
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"go/format"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/coatcheck/session/internal/integration/servers"
+	"github.com/coatcheck/session/internal/pages"
 )
 
 // TestMigrateScs makes both programs of the diff in docs/migrate-scs.md and does
 // what the page says.
 func TestMigrateScs(t *testing.T) {
-	text, err := os.ReadFile("../../docs/migrate-scs.md")
-	if err != nil {
-		t.Fatal(err)
+	before, after := pages.Diff(t, "../../docs/migrate-scs.md")
+	programs := map[string]string{
+		"before": pages.Build(t, map[string]string{"main.go": before}),
+		"after":  pages.Build(t, map[string]string{"main.go": after}),
 	}
-	diffs := regexp.MustCompile("(?s)```diff\n(.*?)```").FindAllStringSubmatch(string(text), -1)
-	if len(diffs) != 1 {
-		t.Fatalf("the page has %d diffs", len(diffs))
-	}
-	programs := make(map[string]string)
-	for line := range strings.Lines(diffs[0][1]) {
-		sign, code := line[:1], line[1:]
-		if line == "\n" {
-			sign, code = " ", line
-		}
-		for name, keeps := range map[string]string{"before": "-", "after": "+"} {
-			if sign == " " || sign == keeps {
-				programs[name] += code
-			}
-		}
-	}
-	// The programs are built in this module, which has what they import, without
-	// being written there.
-	here, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin := t.TempDir()
-	for name, code := range programs {
-		if formatted, err := format.Source([]byte(code)); err != nil || string(formatted) != code {
-			t.Errorf("the program %s is not formatted, %v", name, err)
-		}
-		file := filepath.Join(bin, name+".go")
-		overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(here, "page", name, "main.go"): file}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(os.WriteFile(file, []byte(code), 0o600), os.WriteFile(file+".json", overlay, 0o600)); err != nil {
-			t.Fatal(err)
-		}
-		build := exec.Command("go", "build", "-overlay", file+".json", "-o", filepath.Join(bin, name), "./page/"+name)
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("the program %s does not compile: %v\n%s\n%s", name, err, out, code)
-		}
-	}
-
 	server := servers.Postgres(t)
 	database := server.NewDatabase(t)
 	mustPool(t, openPool(t, database.DSN), scsPostgres)
@@ -78,7 +34,7 @@ func TestMigrateScs(t *testing.T) {
 	addr := listener.Addr().String()
 	listener.Close()
 	run := func(name string) (stop func()) {
-		cmd := exec.Command(filepath.Join(bin, name))
+		cmd := exec.Command(programs[name])
 		cmd.Env = append(os.Environ(), "ADDR="+addr, "DATABASE_URL="+database.URL, "SESSION_SECRET="+strings.Repeat("0123456789abcdef", 3))
 		cmd.Stderr = os.Stderr
 		if err := cmd.Start(); err != nil {
@@ -124,7 +80,7 @@ func TestMigrateScs(t *testing.T) {
 	equal(t, "the sign-in", post("/login"), "200 OK") // after the redirect to /
 	equal(t, "before", get("/"), "user 23, visit 2. \n")
 	stop()
-	check := exec.Command(filepath.Join(bin, "after"), "check")
+	check := exec.Command(programs["after"], "check")
 	check.Env = append(os.Environ(), "DATABASE_URL="+database.URL)
 	out, err := check.CombinedOutput()
 	if err != nil || !strings.HasPrefix(string(out), "1 sessions can be taken over; the others: <nil>") {

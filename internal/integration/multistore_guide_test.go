@@ -3,9 +3,7 @@ package integration
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"go/format"
 	"io"
 	"net"
 	"net/http"
@@ -21,6 +19,7 @@ import (
 	"time"
 
 	"github.com/coatcheck/session/internal/integration/servers"
+	"github.com/coatcheck/session/internal/pages"
 )
 
 // A block of code begins with a comment that names its file and, if there are
@@ -37,9 +36,6 @@ func movingFiles(t *testing.T) map[string]map[string]string {
 	}
 	files := map[string]map[string]string{"": {}, "before": {}, "during": {}, "after": {}}
 	for _, m := range movingBlock.FindAllStringSubmatch(string(text), -1) {
-		if formatted, err := format.Source([]byte(m[3])); strings.HasSuffix(m[1], ".go") && (err != nil || string(formatted) != m[3]) {
-			t.Errorf("%s is not formatted, %v", m[1], err)
-		}
 		files[m[2]][m[1]] = m[3]
 	}
 	if len(files[""]) != 3 || len(files["before"]) != 1 || len(files["during"]) != 1 || len(files["after"]) != 1 {
@@ -48,39 +44,18 @@ func movingFiles(t *testing.T) map[string]map[string]string {
 	return files
 }
 
-// buildMoving builds the program of one of the times, as if its files were here,
-// where the modules are that it needs.
+// buildMoving builds the program of one of the times.
 func buildMoving(t *testing.T, files map[string]map[string]string, when string) string {
 	t.Helper()
-	here, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	overlay := map[string]map[string]string{"Replace": {}}
+	code := make(map[string]string)
 	for _, more := range []map[string]string{files[""], files[when]} {
-		for name, code := range more {
-			if !strings.HasSuffix(name, ".go") || name == "operator.go" && when != "during" {
-				continue
+		for name, text := range more {
+			if strings.HasSuffix(name, ".go") && (name != "operator.go" || when == "during") {
+				code[name] = text
 			}
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(code), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			overlay["Replace"][filepath.Join(here, "guide", name)] = filepath.Join(dir, name)
 		}
 	}
-	text, err := json.Marshal(overlay)
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, program := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "site")
-	if err := os.WriteFile(list, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("go", "build", "-overlay", list, "-o", program, "./guide").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return program
+	return pages.Build(t, code)
 }
 
 // A siteProcess is one of the programs of the page, as it runs.

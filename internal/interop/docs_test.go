@@ -1,8 +1,6 @@
 package interop
 
 import (
-	"encoding/json"
-	"go/format"
 	"io"
 	"net"
 	"net/http"
@@ -16,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coatcheck/session/internal/integration/servers"
+	"github.com/coatcheck/session/internal/pages"
 )
 
 const guide = "../../docs/moving-from-express.md"
@@ -45,9 +44,6 @@ func TestTheGuide(t *testing.T) {
 				stores[m[2]] = map[string]string{}
 			}
 			files = stores[m[2]]
-		}
-		if formatted, err := format.Source([]byte(m[3])); strings.HasSuffix(m[1], ".go") && (err != nil || string(formatted) != m[3]) {
-			t.Errorf("%s for %s is not formatted, %v", m[1], m[2], err)
 		}
 		files[m[1]] = m[3]
 	}
@@ -95,7 +91,7 @@ func TestTheGuide(t *testing.T) {
 			env := append(environments[name](t), "INSECURE=1", "SESSION_SECRET=KtEDKe+vPbKw7jZqkq0Vq9/2x1m0QmVq5dPlT9b8yQd4")
 			start(t, express, append(env, "NODE_PATH="+modules, "PORT="+strings.TrimPrefix(express, "127.0.0.1:")),
 				"node", filepath.Join(dir, "app.js"))
-			start(t, ours, append(env, "ADDR="+ours, "EXPRESS_URL=http://"+express), buildGuide(t, dir))
+			start(t, ours, append(env, "ADDR="+ours, "EXPRESS_URL=http://"+express), pages.Build(t, map[string]string{"main.go": common["main.go"], "store.go": files["store.go"]}))
 			b := newBrowser(t)
 			for _, step := range steps {
 				if got := b.curl(step[1], "http://"+ours+step[2]); got != step[3]+"\n" {
@@ -104,32 +100,6 @@ func TestTheGuide(t *testing.T) {
 			}
 		})
 	}
-}
-
-// buildGuide builds the Go files of a folder as if they were a folder here, where
-// the modules are that they need.
-func buildGuide(t *testing.T, dir string) string {
-	t.Helper()
-	here, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	overlay := map[string]map[string]string{"Replace": {}}
-	for _, file := range []string{"main.go", "store.go"} {
-		overlay["Replace"][filepath.Join(here, "guide", file)] = filepath.Join(dir, file)
-	}
-	text, err := json.Marshal(overlay)
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, program := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "program")
-	if err := os.WriteFile(list, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("go", "build", "-overlay", list, "-o", program, "./guide").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return program
 }
 
 // start starts a program, waits until it listens, and ends it with the test.
