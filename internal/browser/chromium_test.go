@@ -177,7 +177,8 @@ func (v *visitor) enter(selector, text string) {
 func (v *visitor) back() {
 	v.t.Helper()
 	before := get(v, chromedp.Location())
-	v.do(chromedp.Evaluate[chromedp.Void]("history.back()"))
+	// In a moment, as the answer to what leads away at once may get lost with the page.
+	v.do(chromedp.Evaluate[chromedp.Void]("void setTimeout(() => history.back())"))
 	for deadline := time.Now().Add(stepTimeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		// While one page takes the place of another there is none to ask.
 		where, err := chromedp.Run(v.ctx, chromedp.Evaluate[string](`document.readyState === "complete" ? location.href : ""`))

@@ -315,7 +315,8 @@ func TestRedisWatchCurrent(t *testing.T) {
 					}
 				})
 			}
-			ctx, cancel := context.WithCancel(t.Context())
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
 			var claims, checked int
 			var since time.Time
 			err := openWatched(t, place, redisstore.Options{}).Watch(ctx, time.Microsecond,
@@ -343,13 +344,13 @@ func TestRedisWatchCurrent(t *testing.T) {
 						delete(pending, id)
 						delete(reported, id)
 					}
-					if time.Since(since) > 4*time.Second {
+					if time.Since(since) > 4*time.Second && checked >= 1000 && claims >= 50 {
 						cancel()
 					}
 				})
 			stop.Store(true)
 			writers.Wait()
-			if !errors.Is(err, context.Canceled) || checked < 1000 || claims < 50 {
+			if !errors.Is(err, context.Canceled) {
 				t.Errorf("%d claims of %d changes, and Watch returned %v", claims, checked, err)
 			}
 			t.Logf("%d claims of %d changes", claims, checked)
