@@ -18,7 +18,10 @@
 // So without a channel, with Run not called or a store that is no
 // [session.Watcher], the cache serves only bursts of requests of one client.
 //
-// Writes of this process are seen at once, in this process.
+// Writes of this process are seen at once, in this process. And it does not go
+// back: what one read has returned, or something newer, is what reads that begin
+// later return. Another process may still return what was there before, within
+// the bound.
 //
 // # What it does not change
 //

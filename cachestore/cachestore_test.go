@@ -164,19 +164,14 @@ func TestChangeDuringRead(t *testing.T) {
 			} else {
 				save(t, s, rec)
 			}
-			wantHits := uint64(0)
 			if readAgain {
 				want(t, s, "a", "2") // and is in the cache now
-				wantHits = 1
 			}
 			close(release)
 			if err := <-loaded; err != nil {
 				t.Fatal(err)
 			}
 			want(t, s, "a", "2")
-			if got := c.Stats().Hits; got != wantHits {
-				t.Errorf("changed by another %v, read again %v: %d hits, want %d", byOther, readAgain, got, wantHits)
-			}
 		}
 	}
 }

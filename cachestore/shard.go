@@ -37,10 +37,30 @@ func (e *entry) size() int64 {
 
 // A flight is one or more reads of a record that are under way. If the record
 // changes meanwhile, nobody can tell whether they have seen that, and what they
-// bring is not kept.
+// bring is not kept. So it is if reads bring different things: the one that comes
+// last need not be the later one, and readers would see the record go back.
 type flight struct {
 	reads   int
 	changed bool
+	told    bool   // some read has returned since the first of these began, and
+	brought *entry // this is what it brought, or nil if that was no record
+}
+
+// brings tells the flight what a read has returned.
+func (f *flight) brings(e *entry) {
+	if f.told && !sameRecord(f.brought, e) {
+		f.changed = true
+	}
+	f.told, f.brought = true, e
+}
+
+// sameRecord reports whether two reads have found the same: a record that was
+// neither saved nor touched between them, or none.
+func sameRecord(a, b *entry) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.rec.Version == b.rec.Version && a.rec.LastSeen.Equal(b.rec.LastSeen) && a.rec.Expires.Equal(b.rec.Expires)
 }
 
 func (s *shard) init(maxCount int, maxBytes int64, counters *counters) {
@@ -62,7 +82,8 @@ func (s *shard) get(id string) *entry {
 }
 
 // begin and end enclose a read of the store. What end is given is kept, unless
-// the record has changed since begin.
+// the record has changed since begin. No entry means that it is not there any
+// more, or who knows.
 func (s *shard) begin(id string) *flight {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,23 +99,25 @@ func (s *shard) begin(id string) *flight {
 func (s *shard) end(id string, f *flight, e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f.reads--; f.reads == 0 && s.flights[id] == f {
-		delete(s.flights, id)
-	}
-	if f.changed {
-		return
-	}
-	if e == nil { // it is not there any more, or who knows
-		s.remove(s.entries[id])
-		return
-	}
-	if old := s.entries[id]; old != nil {
-		if old.read.After(e.read) {
-			return
+	f.reads--
+	old, last := s.entries[id], s.flights[id]
+	if last != nil {
+		last.brings(e)
+		if last.reads == 0 {
+			delete(s.flights, id)
 		}
-		s.remove(old)
 	}
-	if e.size() > s.maxBytes/8 {
+	if f.changed { // and if what was kept since is older, who knows
+		if old != nil && !sameRecord(old, e) {
+			s.remove(old)
+		}
+		return
+	}
+	if e != nil && old != nil && old.read.After(e.read) {
+		return
+	}
+	s.remove(old)
+	if e == nil || e.size() > s.maxBytes/8 {
 		return
 	}
 	s.entries[id] = e

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,10 +16,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/coatcheck/session"
-	"github.com/coatcheck/session/cachestore"
 	"github.com/coatcheck/session/internal/integration/servers"
 	"github.com/coatcheck/session/pgxstore"
-	"github.com/coatcheck/session/sessiontest"
 	"github.com/coatcheck/session/sqlstore"
 )
 
@@ -410,151 +407,13 @@ func TestPGXWatchHooks(t *testing.T) {
 	})
 }
 
-// A fastWatcher is a store whose channel beats often, whatever the cache asks for.
-type fastWatcher struct {
-	*pgxstore.Store
-	seen func(asOf time.Time)
-}
-
-func (w fastWatcher) Watch(ctx context.Context, _ time.Duration, changed func(string), current func(time.Time)) error {
-	return w.Store.Watch(ctx, 4*time.Millisecond, changed, func(asOf time.Time) {
-		current(asOf)
-		w.seen(asOf)
-	})
-}
-
-// TestPGXCacheConformance runs the suite on two caches over two stores, as two
-// processes have them. Each write waits until the channel of the other says that
-// it is current. Nothing else keeps the caches so, as what they have is good for
-// an hour.
+// The suite on processes that each have a cache.
 func TestPGXCacheConformance(t *testing.T) {
 	for _, layout := range []pgxstore.Layout{pgxstore.Native, pgxstore.Express} {
 		t.Run(layout.String(), func(t *testing.T) {
 			t.Parallel()
 			dsn := servers.SharedPostgres(t).NewDatabase(t).DSN
-			inner := pgxSuite(dsn, pgxstore.Options{Layout: layout, Notify: true}, nil)
-			var mu sync.Mutex
-			processes := map[session.Store]*process{}
-			open := func(t *testing.T, store session.Store, of *site) session.Store {
-				p := newProcess(t, store.(*pgxstore.Store), of, cachestore.Options{MaxStale: time.Hour})
-				s := p.store()
-				mu.Lock()
-				defer mu.Unlock()
-				processes[s] = p
-				return s
-			}
-			process := func(store session.Store) *process {
-				mu.Lock()
-				defer mu.Unlock()
-				return processes[store]
-			}
-			sessiontest.Suite{
-				New: func(t *testing.T) session.Store { return open(t, inner.New(t), new(site)) },
-				Peer: func(t *testing.T, store session.Store) session.Store {
-					p := process(store)
-					return open(t, inner.Peer(t, p.inner), p.site)
-				},
-				Layout: inner.Layout,
-			}.Run(t)
+			cachedProcesses(pgxSuite(dsn, pgxstore.Options{Layout: layout, Notify: true}, nil)).Run(t)
 		})
 	}
-}
-
-// A site is the processes that share a table.
-type site struct {
-	mu        sync.Mutex
-	processes []*process
-}
-
-// A process is a cache over a store.
-type process struct {
-	site  *site
-	inner *pgxstore.Store
-	cache *cachestore.Cache
-
-	mu   sync.Mutex
-	on   sync.Cond
-	asOf time.Time
-}
-
-func newProcess(t *testing.T, store *pgxstore.Store, of *site, opts cachestore.Options) *process {
-	t.Helper()
-	p := &process{site: of, inner: store}
-	p.on.L = &p.mu
-	opts.OnLost = func(err error) { t.Error(err) }
-	cache, err := cachestore.New(fastWatcher{store, func(asOf time.Time) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.asOf = asOf
-		p.on.Broadcast()
-	}}, &opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.cache = cache
-	ctx, cancel := context.WithCancel(context.Background())
-	var ended sync.WaitGroup
-	ended.Go(func() { cache.Run(ctx) })
-	t.Cleanup(ended.Wait)
-	t.Cleanup(cancel)
-	p.current(time.Now())
-	of.mu.Lock()
-	defer of.mu.Unlock()
-	of.processes = append(of.processes, p)
-	return p
-}
-
-func (p *process) current(then time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for !p.asOf.After(then) {
-		p.on.Wait()
-	}
-}
-
-// wrote waits until all processes know of what was written.
-func (s *site) wrote() {
-	now := time.Now()
-	s.mu.Lock()
-	processes := slices.Clone(s.processes)
-	s.mu.Unlock()
-	for _, p := range processes {
-		p.current(now)
-	}
-}
-
-// store returns the store through the cache, whose writes return when all know.
-func (p *process) store() session.Store { return &patient{p.cache.Store().(fullStore), p.site} }
-
-type fullStore interface {
-	session.Store
-	session.Toucher
-	session.Lister
-	session.Sweeper
-	session.Pinger
-}
-
-type patient struct {
-	fullStore
-	site *site
-}
-
-func (s *patient) Save(ctx context.Context, rec *session.Record) (uint64, error) {
-	defer s.site.wrote()
-	return s.fullStore.Save(ctx, rec)
-}
-
-func (s *patient) Delete(ctx context.Context, id string) error {
-	defer s.site.wrote()
-	return s.fullStore.Delete(ctx, id)
-}
-
-func (s *patient) Touch(ctx context.Context, id string, lastSeen, expires time.Time) error {
-	defer s.site.wrote()
-	return s.fullStore.Touch(ctx, id, lastSeen, expires)
-}
-
-func (s *patient) Sweep(ctx context.Context, before time.Time) (int, error) {
-	defer s.site.wrote()
-	return s.fullStore.Sweep(ctx, before)
 }

@@ -50,95 +50,6 @@ func forEachWatched(t *testing.T, f func(t *testing.T, place redisPlace, layout 
 	}
 }
 
-// A tap is a store whose Watch remembers what it has claimed.
-type tap struct {
-	watchedStore
-	t    testing.TB
-	mu   sync.Mutex
-	asOf time.Time
-	more chan struct{} // closed when asOf is later
-}
-
-func newTap(t testing.TB, store watchedStore) *tap {
-	return &tap{watchedStore: store, t: t, more: make(chan struct{})}
-}
-
-func (s *tap) Watch(ctx context.Context, _ time.Duration, changed func(string), current func(time.Time)) error {
-	return s.watchedStore.Watch(ctx, 4*time.Millisecond, changed, func(asOf time.Time) {
-		current(asOf)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.asOf = asOf
-		close(s.more)
-		s.more = make(chan struct{})
-	})
-}
-
-// await returns when Watch has claimed that all until now was reported.
-func (s *tap) await() {
-	now := time.Now()
-	for {
-		s.mu.Lock()
-		asOf, more := s.asOf, s.more
-		s.mu.Unlock()
-		if asOf.After(now) {
-			return
-		}
-		select {
-		case <-more:
-		case <-time.After(30 * time.Second):
-			s.t.Error("Watch claims nothing any more")
-			return
-		}
-	}
-}
-
-// A group is the processes that share records. Each has a cache, and a write
-// returns when all have claimed that they know of it. So their claims must hold
-// for the suite to pass: their caches keep records for an hour otherwise.
-type group struct {
-	mu   sync.Mutex
-	taps []*tap
-}
-
-func (g *group) join(t testing.TB, store watchedStore) session.Store {
-	tap := newTap(t, store)
-	cached := watched(t, tap, cachestore.Options{MaxStale: time.Hour}).Store()
-	g.mu.Lock()
-	g.taps = append(g.taps, tap)
-	g.mu.Unlock()
-	return &member{cached.(redisStore), g}
-}
-
-func (g *group) await() {
-	g.mu.Lock()
-	taps := slices.Clone(g.taps)
-	g.mu.Unlock()
-	for _, tap := range taps {
-		tap.await()
-	}
-}
-
-type member struct {
-	redisStore
-	group *group
-}
-
-func (m *member) Save(ctx context.Context, rec *session.Record) (uint64, error) {
-	defer m.group.await()
-	return m.redisStore.Save(ctx, rec)
-}
-
-func (m *member) Touch(ctx context.Context, id string, lastSeen, expires time.Time) error {
-	defer m.group.await()
-	return m.redisStore.Touch(ctx, id, lastSeen, expires)
-}
-
-func (m *member) Delete(ctx context.Context, id string) error {
-	defer m.group.await()
-	return m.redisStore.Delete(ctx, id)
-}
-
 // The whole suite with a cache in front of the store, for one process, and for
 // two of which each must know what the other did.
 func TestRedisWatchConformance(t *testing.T) {
@@ -157,24 +68,12 @@ func TestRedisWatchConformance(t *testing.T) {
 				plain := redisSuite(t, target, redisstore.Options{Layout: layout})
 				suite := plain
 				if processes == "one process" {
-					cached := func(t *testing.T, store session.Store) session.Store {
-						return watched(t, store, cachestore.Options{}).Store()
+					suite.New = func(t *testing.T) session.Store {
+						return watched(t, plain.New(t), cachestore.Options{}).Store()
 					}
-					suite.New = func(t *testing.T) session.Store { return cached(t, plain.New(t)) }
 					suite.Reopen, suite.Peer = nil, nil
 				} else {
-					var inner sync.Map // of a member
-					join := func(t *testing.T, g *group, store session.Store) session.Store {
-						m := g.join(t, store.(watchedStore))
-						inner.Store(m, store)
-						return m
-					}
-					suite.New = func(t *testing.T) session.Store { return join(t, new(group), plain.New(t)) }
-					again := func(t *testing.T, store session.Store) session.Store {
-						of, _ := inner.Load(store)
-						return join(t, store.(*member).group, plain.Reopen(t, of.(session.Store)))
-					}
-					suite.Reopen, suite.Peer = again, again
+					suite = cachedProcesses(plain)
 				}
 				suite.Run(t)
 				if processes == "two processes" && layout == redisstore.Native && len(place.addrs) == 1 {
