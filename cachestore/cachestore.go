@@ -146,6 +146,7 @@ func (c *Cache) load(ctx context.Context, id string) (session.Record, error) {
 	}
 	c.counters.misses.Add(1)
 	f := sh.begin(id)
+	read := time.Now() // in the order of the flights, as now may not be
 	rec, err := c.inner.Load(ctx, id)
 	if err != nil {
 		sh.end(id, f, nil)
@@ -154,7 +155,7 @@ func (c *Cache) load(ctx context.Context, id string) (session.Record, error) {
 	// What is kept must be ours: the caller may do with the record what he likes.
 	kept := rec
 	kept.Data = slices.Clone(rec.Data)
-	sh.end(id, f, &entry{rec: kept, read: now, channel: ch.number})
+	sh.end(id, f, &entry{rec: kept, read: read, channel: ch.number})
 	return rec, nil
 }
 

@@ -112,11 +112,14 @@ func (h *hub) Watch(ctx context.Context, every time.Duration, changed func(id st
 	}
 }
 
-// set makes channels that are there mute, or lets them speak again, and says
-// whether there are new ones.
+// set makes channels mute, or not, and says whether there are new ones. One that
+// was mute ends instead of speaking again: it has left out changes.
 func (h *hub) set(mute, refuse bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.mute && !mute {
+		h.end()
+	}
 	h.mute, h.refuse = mute, refuse
 }
 
@@ -124,6 +127,10 @@ func (h *hub) set(mute, refuse bool) {
 func (h *hub) lose() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.end()
+}
+
+func (h *hub) end() {
 	for w := range h.watchers {
 		close(w.lost)
 		delete(h.watchers, w)
