@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/coatcheck/session/internal/pages"
 )
 
 // readmeBlocks returns the code blocks of the README that are marked with a
@@ -47,12 +49,7 @@ func TestReadmeProgram(t *testing.T) {
 		t.Errorf("the program has %d lines, at most 25 are promised", lines)
 	}
 
-	listener, err := net.Listen("tcp", "localhost:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := listener.Addr().String()
-	listener.Close()
+	addr := pages.FreeAddr(t)
 	if !strings.Contains(program, `"localhost:8080"`) {
 		t.Fatal("the program does not listen on localhost:8080")
 	}

@@ -99,7 +99,9 @@ func listen(t *testing.T, app *fiber.App, config *tls.Config) (addr string) {
 	done := make(chan error, 1)
 	go func() { done <- app.Listener(ln, fiber.ListenConfig{DisableStartupMessage: true}) }()
 	t.Cleanup(func() {
-		if err := errors.Join(app.ShutdownWithTimeout(time.Minute), <-done); err != nil {
+		err := app.ShutdownWithTimeout(time.Minute)
+		_ = ln.Close() // Shutdown does not if it is faster than Listener
+		if err := errors.Join(err, <-done); err != nil {
 			t.Error(err)
 		}
 	})

@@ -193,8 +193,12 @@ func TestExpressSeesTheWritesOfOthers(t *testing.T) {
 	save(t, s, rec)
 	path := pathOf(s, rec.ID)
 	file := readFile(t, path)
-	// An Express process touches: the same session in a new file.
+	// An Express process touches a second later: the same session in a new file.
 	writeFile(t, path+".1234", bytes.Replace(file, []byte(`"__lastAccess":1`), []byte(`"__lastAccess":2`), 1))
+	later := time.Now().Add(time.Second)
+	if err := os.Chtimes(path+".1234", later, later); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Rename(path+".1234", path); err != nil {
 		t.Fatal(err)
 	}

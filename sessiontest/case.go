@@ -79,7 +79,7 @@ type env struct {
 }
 
 // caseTimeout ends a case whose store waits for something that never comes.
-const caseTimeout = 2 * time.Minute
+const caseTimeout = 5 * time.Minute
 
 func newEnv(ctx context.Context, t tb, store session.Store, layout Layout) (*env, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, caseTimeout)

@@ -24,12 +24,7 @@ func TestMigrateGorilla(t *testing.T) {
 		"before": pages.Build(t, map[string]string{"main.go": before}),
 		"after":  pages.Build(t, map[string]string{"main.go": after}),
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := listener.Addr().String()
-	_ = listener.Close()
+	addr := pages.FreeAddr(t)
 	dir := t.TempDir()
 	run := func(name string) (stop func()) {
 		cmd := exec.Command(programs[name])

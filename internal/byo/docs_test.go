@@ -27,12 +27,7 @@ func TestMigrateScs(t *testing.T) {
 	server := servers.Postgres(t)
 	database := server.NewDatabase(t)
 	mustPool(t, openPool(t, database.DSN), scsPostgres)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := listener.Addr().String()
-	listener.Close()
+	addr := pages.FreeAddr(t)
 	run := func(name string) (stop func()) {
 		cmd := exec.Command(programs[name])
 		cmd.Env = append(os.Environ(), "ADDR="+addr, "DATABASE_URL="+database.URL, "SESSION_SECRET="+strings.Repeat("0123456789abcdef", 3))

@@ -173,7 +173,9 @@ func mustPool(t *testing.T, pool *pgxpool.Pool, text string) {
 }
 
 func openRedis(t *testing.T, server *servers.Server) *goredis.Client {
-	client := goredis.NewClient(&goredis.Options{Addr: server.Addr, ContextTimeoutEnabled: true})
+	// After as many failed dials as PoolSize says, by default ten a processor, it
+	// refuses for up to a second, also when the server is there again.
+	client := goredis.NewClient(&goredis.Options{Addr: server.Addr, ContextTimeoutEnabled: true, PoolSize: 100})
 	t.Cleanup(func() { client.Close() })
 	return client
 }

@@ -88,15 +88,7 @@ func (l *lockedBuffer) String() string {
 
 func startSite(t *testing.T, program string, env []string) *siteProcess {
 	t.Helper()
-	port := func() string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		return l.Addr().String()
-	}
-	p := &siteProcess{t: t, addr: port(), operator: port(), program: program, env: env}
+	p := &siteProcess{t: t, addr: pages.FreeAddr(t), operator: pages.FreeAddr(t), program: program, env: env}
 	p.start()
 	t.Cleanup(func() {
 		p.kill()

@@ -79,15 +79,7 @@ func TestTheGuide(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			port := func() string {
-				l, err := net.Listen("tcp", "127.0.0.1:0")
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer l.Close()
-				return l.Addr().String()
-			}
-			express, ours := port(), port()
+			express, ours := pages.FreeAddr(t), pages.FreeAddr(t)
 			env := append(environments[name](t), "INSECURE=1", "SESSION_SECRET=KtEDKe+vPbKw7jZqkq0Vq9/2x1m0QmVq5dPlT9b8yQd4")
 			start(t, express, append(env, "NODE_PATH="+modules, "PORT="+strings.TrimPrefix(express, "127.0.0.1:")),
 				"node", filepath.Join(dir, "app.js"))

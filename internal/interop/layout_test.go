@@ -110,6 +110,7 @@ func (p *pair) options(secrets ...string) session.Options {
 	opts := session.Options{
 		ExpressCompatible: true,
 		IdleTimeout:       p.ttl,
+		StoreTimeout:      time.Minute, // many write one session at once, of which FerretDB makes hard work
 		Cookie:            session.Cookie{Secure: session.InsecureNever, MaxAge: p.maxAge},
 	}
 	for _, s := range secrets {
