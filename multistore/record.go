@@ -145,7 +145,9 @@ func (s *Store) recorded(ctx context.Context, op string, likely Phase) (is stand
 		return is, r.follower.failed(op, err)
 	case foundThere && s.roles(there).authority == r.follower:
 		return standing{found: true, phase: there}, nil
-	case found && here.held():
+	case found && (foundThere || here.held()):
+		// Each says that it is the other. The phase of the one that the step has not
+		// reached may be an older one, as it need not have been reached before.
 		return standing{found: true, between: true}, nil
 	case found: // the other store has lost it
 		return standing{found: true, phase: here}, nil

@@ -226,6 +226,50 @@ func TestSwitchNeedsBothStores(t *testing.T) {
 	}
 }
 
+// A store that has missed the steps before the one that changes the authority says
+// of it what an unfinished step says, though its phase is an older one.
+func TestSwitchAfterMissedSteps(t *testing.T) {
+	for _, test := range []struct {
+		name            string
+		stale, from, to multistore.Phase
+	}{
+		{"over", multistore.OldFirst, multistore.OldHeld, multistore.NewHeld},
+		{"back", multistore.NewFirst, multistore.NewHeld, multistore.OldHeld},
+	} {
+		for _, out := range []multistore.Phase{test.from, test.to} {
+			t.Run(test.name+" and then "+out.String(), func(t *testing.T) {
+				m := newMoved(t)
+				a := m.start(test.stale)
+				m.setPhase(test.stale, a)
+				follower := m.newFaults
+				if test.stale == multistore.NewFirst {
+					follower = m.oldFaults
+				}
+				follower.Fail("save", errDown)
+				m.setPhase(test.from, a)
+				if _, err := a.Copy(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if err := a.SetPhase(t.Context(), test.to); !errors.Is(err, errDown) {
+					t.Errorf("SetPhase(%v): %v", test.to, err)
+				}
+				m.wantPhase(a, test.from)
+				follower.Reset()
+				for configured := multistore.OldOnly; configured <= multistore.NewOnly; configured++ {
+					m.wantPhase(m.start(configured), multistore.OldHeld)
+				}
+				if err := a.SetPhase(t.Context(), test.stale); err == nil || !strings.Contains(err.Error(), "begun and not finished") {
+					t.Errorf("SetPhase(%v) when the step was begun: %v", test.stale, err)
+				}
+				m.setPhase(out, a)
+				for configured := multistore.OldOnly; configured <= multistore.NewOnly; configured++ {
+					m.wantPhase(m.start(configured), out)
+				}
+			})
+		}
+	}
+}
+
 // A process that cannot know the phase fails its calls, until it can; and a
 // follower that is down is no reason for that.
 func TestPhaseUnknown(t *testing.T) {
