@@ -275,6 +275,25 @@ func TestSwitchAfterMissedSteps(t *testing.T) {
 	}
 }
 
+// The way back is open too if the store that was to take over has no record at all.
+func TestSwitchToStoreWithoutRecord(t *testing.T) {
+	m := newMoved(t)
+	a := m.start(multistore.OldFirst)
+	m.newFaults.Fail("save", errDown)
+	m.setPhase(multistore.OldHeld, a)
+	if _, err := a.Copy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.SetPhase(t.Context(), multistore.NewHeld); !errors.Is(err, errDown) {
+		t.Errorf("SetPhase: %v", err)
+	}
+	m.newFaults.Reset()
+	m.wantPhase(m.start(multistore.OldFirst), multistore.OldHeld)
+	m.setPhase(multistore.OldHeld, a)
+	m.setPhase(multistore.OldFirst, a)
+	m.wantPhase(m.start(multistore.NewOnly), multistore.OldFirst)
+}
+
 // A process that cannot know the phase fails its calls, until it can; and a
 // follower that is down is no reason for that.
 func TestPhaseUnknown(t *testing.T) {
