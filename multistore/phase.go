@@ -101,7 +101,11 @@ func newPeriod(p Phase) *period {
 	return &period{phase: p, ended: make(chan struct{}), left: make(chan struct{})}
 }
 
-func (g *gate) open(p Phase) { g.now = newPeriod(p) }
+func (g *gate) open(p Phase) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.now = newPeriod(p)
+}
 
 func (g *gate) phase() Phase {
 	g.mu.Lock()

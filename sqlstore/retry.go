@@ -26,7 +26,7 @@ func (r *retrier) worth(ctx context.Context, d Dialect, err error) bool {
 	}
 	if r.wait == 0 {
 		r.since, r.wait = time.Now(), time.Millisecond
-	} else if time.Since(r.since) > retryFor {
+	} else if _, limited := ctx.Deadline(); !limited && time.Since(r.since) > retryFor {
 		return false
 	}
 	// At random, so that those who met do not meet again.

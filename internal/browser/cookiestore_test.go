@@ -331,14 +331,15 @@ func TestAnswersDoNotMix(t *testing.T) {
 func TestTheLimitsOfTheBrowser(t *testing.T) {
 	var mu sync.Mutex
 	var lines []string
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
 		w.Header()["Set-Cookie"] = lines
 		fmt.Fprint(w, len(r.Header.Get("Cookie")))
 	}))
-	defer server.Close()
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
 	v := visitSealed(t, &sealedSite{url: server.URL})
 	set := func(all ...string) {
 		t.Helper()

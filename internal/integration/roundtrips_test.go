@@ -193,15 +193,21 @@ func sqlThrough(d sqlstore.Dialect, params string, opts sqlstore.Options) func(t
 func redisThrough(opts redisstore.Options) func(t *testing.T) (session.Store, turns) {
 	return func(t *testing.T) (session.Store, turns) {
 		proxy := servers.Proxy(t, servers.Redis(t).Addr)
-		quiet := rueidis.ClientOption{InitAddress: []string{proxy.Addr}, PipelineMultiplex: -1, ForceSingleClient: true}
-		quiet.Dialer.KeepAlive = time.Hour // no pings
-		client, err := rueidis.NewClient(quiet)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(client.Close)
-		return newRedisStore(t, client, opts), proxy
+		return newRedisStore(t, quietClient(t, proxy.Addr), opts), proxy
 	}
+}
+
+// quietClient sends nothing of its own accord.
+func quietClient(t *testing.T, addr string) rueidis.Client {
+	t.Helper()
+	quiet := rueidis.ClientOption{InitAddress: []string{addr}, PipelineMultiplex: -1, ForceSingleClient: true}
+	quiet.Dialer.KeepAlive = time.Hour // no pings
+	client, err := rueidis.NewClient(quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client
 }
 
 func goRedisThrough(t *testing.T) (session.Store, turns) {
@@ -209,10 +215,32 @@ func goRedisThrough(t *testing.T) (session.Store, turns) {
 	return openGoRedis(t, redisPlace{addrs: []string{proxy.Addr}}, redisstore.Options{}), proxy
 }
 
-// cacheThrough opens a cache in front of Redis, which tells it what changes.
+// cacheThrough opens a cache in front of Redis, which tells it what changes on a
+// connection that is not counted.
 func cacheThrough(t *testing.T) (session.Store, turns) {
-	inner, proxy := redisThrough(redisstore.Options{})(t)
-	return watched(t, inner, cachestore.Options{}).Store(), proxy
+	server := servers.Redis(t)
+	proxy := servers.Proxy(t, server.Addr)
+	tapped := newTap(t, struct {
+		redisStore
+		session.Watcher
+	}{
+		newRedisStore(t, quietClient(t, proxy.Addr), redisstore.Options{}),
+		openWatched(t, redisPlace{addrs: []string{server.Addr}}, redisstore.Options{}),
+	})
+	cache := watched(t, tapped, cachestore.Options{MaxStale: time.Hour})
+	return cache.Store(), settled{proxy, tapped}
+}
+
+// settled counts those of a store with a cache, which then is told of the change
+// before anything else is done.
+type settled struct {
+	turns
+	tap *tap
+}
+
+func (s settled) Count(f func()) int {
+	defer s.tap.await()
+	return s.turns.Count(f)
 }
 
 // multiThrough opens both stores of a move in the phase in which both are in use.
