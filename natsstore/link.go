@@ -75,7 +75,7 @@ func (l *link) once(ctx context.Context, t *try, msg *nats.Msg) (*nats.Msg, erro
 	case err == nil:
 		return reply, nil
 	case ctx.Err() != nil:
-		return nil, ctx.Err()
+		return nil, t.interrupted(ctx.Err())
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, errNobody
 	case errors.Is(err, nats.ErrMaxPayload):
@@ -101,6 +101,16 @@ func (t *try) pause(ctx context.Context, cause error) error {
 	case <-ctx.Done():
 		return &interruption{ctx.Err(), cause}
 	}
+}
+
+// interrupted adds to an error with which a context has ended what was waited for,
+// unless that is known.
+func (t *try) interrupted(err error) error {
+	var why *interruption
+	if t.cause == nil || errors.As(err, &why) {
+		return err
+	}
+	return &interruption{err, t.cause}
 }
 
 // waitsFor reports whether an error is one that passes.

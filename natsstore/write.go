@@ -65,7 +65,7 @@ func (s *Store) save(ctx context.Context, rec *session.Record) (version uint64, 
 			now, err := s.read(ctx, key)
 			switch {
 			case err != nil:
-				return 0, err
+				return 0, t.interrupted(err)
 			case now.write == v.write:
 				s.seen.note(now.sighting())
 				return now.versionNow(), nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -90,13 +91,17 @@ func TestLeaderKilledWhileWriting(t *testing.T) {
 					if n < acked[i] || n > acked[i]+unknown[i] {
 						t.Errorf("writer %d finds %d, after %d were acknowledged and %d may have happened", i, n, acked[i], unknown[i])
 					}
-					acked[i], unknown[i] = n, 0
+					if n > acked[i] {
+						acked[i], unknown[i] = n, unknown[i]-(n-acked[i])
+					}
 					got.Data = fmt.Append(nil, n+1)
 					if _, err = store.Save(ctx, &got); err == nil {
-						acked[i]++
+						acked[i], unknown[i] = n+1, 0
 						saved.Add(1)
 					} else if errors.Is(err, session.ErrConflict) {
-						t.Errorf("writer %d, alone with its record: %v", i, err)
+						if unknown[i] == 0 { // one of them may happen yet, also after a load
+							t.Errorf("writer %d, alone with its record: %v", i, err)
+						}
 					} else {
 						unknown[i]++
 					}
@@ -223,14 +228,16 @@ func TestWithoutAMajorityNothingIsAcknowledged(t *testing.T) {
 		n.Start()
 	}
 	// What was not acknowledged may happen yet, also after a load.
+	tried := []string{`{"n":1}`, `{"n":2}`}
 	waitUntil(t, func(ctx context.Context) error {
 		got, err := alone.Load(ctx, "id")
 		if err != nil {
 			return err
 		}
-		if data := string(got.Data); data != `{"n":1}` && data != `{"n":2}` {
+		if data := string(got.Data); !slices.Contains(tried, data) {
 			t.Errorf("the record has %s", data)
 		}
+		tried = append(tried, `{"n":3}`)
 		got.Data = []byte(`{"n":3}`)
 		_, err = alone.Save(ctx, &got)
 		return err

@@ -22,6 +22,7 @@ import (
 // server answers from the next write on.
 type lossyWire struct {
 	losing, deaf atomic.Bool
+	swallowed    atomic.Bool // whether a message of a key was lost
 	mu           sync.Mutex
 	open         []net.Conn
 }
@@ -48,6 +49,9 @@ func (c *lossyConn) Read(b []byte) (int, error) {
 		n, err := c.Conn.Read(b)
 		if err != nil || !c.wire.deaf.Load() {
 			return n, err
+		}
+		if bytes.Contains(b[:n], []byte("$KV.")) {
+			c.wire.swallowed.Store(true)
 		}
 	}
 }

@@ -131,6 +131,16 @@ func startNodes(t testing.TB, l limits, n int) []*node {
 		_, err := js.AccountInfo(ctx)
 		return err
 	})
+	if n > 1 {
+		// And until that knows all of them: it then finds a place for each replica.
+		waitUntil(t, func(ctx context.Context) error {
+			trial := jetstream.StreamConfig{Name: "trial", Subjects: []string{"trial"}, Storage: jetstream.MemoryStorage, Replicas: n}
+			if _, err := js.CreateStream(ctx, trial); err != nil {
+				return err
+			}
+			return js.DeleteStream(ctx, trial.Name)
+		})
+	}
 	return nodes
 }
 

@@ -179,6 +179,18 @@ func TestWatchUnderLoad(t *testing.T) {
 				t.Errorf("Watch: %v", err)
 			}
 		})
+		proved := func(n int) {
+			t.Helper()
+			waitUntil(t, func(context.Context) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if proofs < n {
+					return errors.New("there are no proofs")
+				}
+				return nil
+			})
+		}
+		proved(1) // of what was changed before it listens nothing is said
 		var writing sync.WaitGroup
 		const writers, saves = 6, 150
 		for i := range writers {
@@ -195,14 +207,7 @@ func TestWatchUnderLoad(t *testing.T) {
 			})
 		}
 		writing.Wait()
-		waitUntil(t, func(context.Context) error {
-			mu.Lock()
-			defer mu.Unlock()
-			if proofs < 3 {
-				return errors.New("there are no proofs")
-			}
-			return nil
-		})
+		proved(3)
 		cancel()
 		running.Wait()
 		t.Logf("%d proofs while %d saves were made", proofs, writers*saves)
@@ -246,7 +251,12 @@ func TestWatchThatIsDeafEnds(t *testing.T) {
 		{"the wire was dead for a while, and messages were lost", func(w *lossyWire) {
 			w.deaf.Store(true)
 			save(t, store, &rec)
-			time.Sleep(50 * time.Millisecond)
+			waitUntil(t, func(context.Context) error {
+				if !w.swallowed.Load() {
+					return errors.New("the message has not come")
+				}
+				return nil
+			})
 			w.mend()
 		}, "channel"},
 		{"the bucket is made anew", func(*lossyWire) {
