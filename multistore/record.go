@@ -117,6 +117,7 @@ type standing struct {
 	found   bool
 	phase   Phase
 	between bool // of OldHeld and NewHeld
+	lost    bool // the store that has the sessions then does not say so
 }
 
 // recorded asks the store first that is the authority in a likely phase, and the
@@ -150,9 +151,9 @@ func (s *Store) recorded(ctx context.Context, op string, likely Phase) (is stand
 		// reached may be an older one, as it need not have been reached before.
 		return standing{found: true, between: true}, nil
 	case found: // the other store has lost it
-		return standing{found: true, phase: here}, nil
-	case foundThere: // or this one has
-		return standing{found: true, phase: there}, nil
+		return standing{found: true, phase: here, lost: true}, nil
+	case foundThere: // or this one has, or never had it
+		return standing{found: true, phase: there, lost: true}, nil
 	}
 	return is, nil
 }
@@ -220,7 +221,7 @@ func (s *Store) recordPhase(ctx context.Context, from, to Phase) error {
 			return errors.New("multistore: set the phase: the step between OldHeld and NewHeld was begun and not finished; set one of them")
 		case is.between:
 			was = to
-		case is.found && was == to:
+		case is.found && was == to && !is.lost:
 			return nil // another process was the first
 		case was != to && !neighbours(was, to):
 			return fmt.Errorf("multistore: set the phase: the other processes are in the phase %v, of which %v is no neighbour", was, to)

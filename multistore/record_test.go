@@ -275,23 +275,33 @@ func TestSwitchAfterMissedSteps(t *testing.T) {
 	}
 }
 
-// The way back is open too if the store that was to take over has no record at all.
+// Both ways lead out of a step that has failed at a store without any record.
 func TestSwitchToStoreWithoutRecord(t *testing.T) {
-	m := newMoved(t)
-	a := m.start(multistore.OldFirst)
-	m.newFaults.Fail("save", errDown)
-	m.setPhase(multistore.OldHeld, a)
-	if _, err := a.Copy(t.Context()); err != nil {
-		t.Fatal(err)
+	for _, on := range []bool{false, true} {
+		m := newMoved(t)
+		a := m.start(multistore.OldFirst)
+		m.newFaults.Fail("save", errDown)
+		m.setPhase(multistore.OldHeld, a)
+		if _, err := a.Copy(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.SetPhase(t.Context(), multistore.NewHeld); !errors.Is(err, errDown) {
+			t.Errorf("SetPhase: %v", err)
+		}
+		m.newFaults.Reset()
+		m.wantPhase(m.start(multistore.OldFirst), multistore.OldHeld)
+		if on {
+			// Tried again, the step is recorded in both.
+			m.setPhase(multistore.NewHeld, a)
+			for configured := multistore.OldOnly; configured <= multistore.NewOnly; configured++ {
+				m.wantPhase(m.start(configured), multistore.NewHeld)
+			}
+			continue
+		}
+		m.setPhase(multistore.OldHeld, a)
+		m.setPhase(multistore.OldFirst, a)
+		m.wantPhase(m.start(multistore.NewOnly), multistore.OldFirst)
 	}
-	if err := a.SetPhase(t.Context(), multistore.NewHeld); !errors.Is(err, errDown) {
-		t.Errorf("SetPhase: %v", err)
-	}
-	m.newFaults.Reset()
-	m.wantPhase(m.start(multistore.OldFirst), multistore.OldHeld)
-	m.setPhase(multistore.OldHeld, a)
-	m.setPhase(multistore.OldFirst, a)
-	m.wantPhase(m.start(multistore.NewOnly), multistore.OldFirst)
 }
 
 // A process that cannot know the phase fails its calls, until it can; and a
