@@ -48,6 +48,7 @@ func launchMariaDB(settings []string) (*process, error) {
 		quit: syscall.SIGTERM,
 		prepare: func(p *process) error {
 			_, err := p.run(install, "--no-defaults", "--datadir="+filepath.Join(p.dir, "data"),
+				"--tmpdir="+p.dir, // a server that starts removes the temporary tables that it finds in its own
 				"--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
 				"--innodb-log-file-size=8M")
 			return err
@@ -56,6 +57,7 @@ func launchMariaDB(settings []string) (*process, error) {
 			return append([]string{
 				"--no-defaults", // must come first
 				"--datadir=" + filepath.Join(p.dir, "data"),
+				"--tmpdir=" + p.dir,
 				"--bind-address=127.0.0.1",
 				"--port=" + strconv.Itoa(p.ports[0]),
 				"--socket=socket", // in the datadir: an absolute path could be too long
