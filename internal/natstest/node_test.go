@@ -1,10 +1,13 @@
 package natstest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -196,7 +199,30 @@ func (n *node) end(how func()) {
 }
 
 // Pause stops the process where it is, and Resume lets it go on.
-func (n *node) Pause()  { n.signal(syscall.SIGSTOP) }
+// Pause returns when the server answers nothing any more: its threads stop one
+// after another.
+func (n *node) Pause() {
+	n.t.Helper()
+	n.signal(syscall.SIGSTOP)
+	waitUntil(n.t, func(context.Context) error {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", n.cmd.Process.Pid))
+		if err != nil || len(threads) == 0 {
+			return fmt.Errorf("the threads of the server are not to be found (%v)", err)
+		}
+		for _, file := range threads {
+			stat, err := os.ReadFile(file)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // it has ended
+			}
+			// The state comes after the name, which is in brackets.
+			if i := bytes.LastIndexByte(stat, ')'); err != nil || i < 0 || !bytes.HasPrefix(stat[i:], []byte(") T")) {
+				return fmt.Errorf("a thread has not stopped (%v)", err)
+			}
+		}
+		return nil
+	})
+}
+
 func (n *node) Resume() { n.signal(syscall.SIGCONT) }
 
 func (n *node) signal(s syscall.Signal) {
