@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coatcheck/session/internal/pages"
+	"github.com/coatcheck/session/internal/testhost"
 )
 
 // readmeBlocks returns the code blocks of the README that are marked with a
@@ -49,7 +49,7 @@ func TestReadmeProgram(t *testing.T) {
 		t.Errorf("the program has %d lines, at most 25 are promised", lines)
 	}
 
-	addr := pages.FreeAddr(t)
+	addr := testhost.FreeAddr(t)
 	if !strings.Contains(program, `"localhost:8080"`) {
 		t.Fatal("the program does not listen on localhost:8080")
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/coatcheck/session/internal/pages"
+	"github.com/coatcheck/session/internal/testhost"
 )
 
 const page = "../../docs/migrate-gorilla.md"
@@ -24,7 +25,7 @@ func TestMigrateGorilla(t *testing.T) {
 		"before": pages.Build(t, map[string]string{"main.go": before}),
 		"after":  pages.Build(t, map[string]string{"main.go": after}),
 	}
-	addr := pages.FreeAddr(t)
+	addr := testhost.FreeAddr(t)
 	dir := t.TempDir()
 	run := func(name string) (stop func()) {
 		cmd := exec.Command(programs[name])

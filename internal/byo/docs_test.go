@@ -14,6 +14,7 @@ import (
 
 	"github.com/coatcheck/session/internal/integration/servers"
 	"github.com/coatcheck/session/internal/pages"
+	"github.com/coatcheck/session/internal/testhost"
 )
 
 // TestMigrateScs makes both programs of the diff in docs/migrate-scs.md and does
@@ -27,7 +28,7 @@ func TestMigrateScs(t *testing.T) {
 	server := servers.Postgres(t)
 	database := server.NewDatabase(t)
 	mustPool(t, openPool(t, database.DSN), scsPostgres)
-	addr := pages.FreeAddr(t)
+	addr := testhost.FreeAddr(t)
 	run := func(name string) (stop func()) {
 		cmd := exec.Command(programs[name])
 		cmd.Env = append(os.Environ(), "ADDR="+addr, "DATABASE_URL="+database.URL, "SESSION_SECRET="+strings.Repeat("0123456789abcdef", 3))

@@ -20,6 +20,7 @@ import (
 
 	"github.com/coatcheck/session/internal/integration/servers"
 	"github.com/coatcheck/session/internal/pages"
+	"github.com/coatcheck/session/internal/testhost"
 )
 
 // A block of code begins with a comment that names its file and, if there are
@@ -88,7 +89,7 @@ func (l *lockedBuffer) String() string {
 
 func startSite(t *testing.T, program string, env []string) *siteProcess {
 	t.Helper()
-	p := &siteProcess{t: t, addr: pages.FreeAddr(t), operator: pages.FreeAddr(t), program: program, env: env}
+	p := &siteProcess{t: t, addr: testhost.FreeAddr(t), operator: testhost.FreeAddr(t), program: program, env: env}
 	p.start()
 	t.Cleanup(func() {
 		p.kill()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/coatcheck/session/internal/integration/servers"
 	"github.com/coatcheck/session/internal/pages"
+	"github.com/coatcheck/session/internal/testhost"
 )
 
 const guide = "../../docs/moving-from-express.md"
@@ -79,7 +80,7 @@ func TestTheGuide(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			express, ours := pages.FreeAddr(t), pages.FreeAddr(t)
+			express, ours := testhost.FreeAddr(t), testhost.FreeAddr(t)
 			env := append(environments[name](t), "INSECURE=1", "SESSION_SECRET=KtEDKe+vPbKw7jZqkq0Vq9/2x1m0QmVq5dPlT9b8yQd4")
 			start(t, express, append(env, "NODE_PATH="+modules, "PORT="+strings.TrimPrefix(express, "127.0.0.1:")),
 				"node", filepath.Join(dir, "app.js"))

@@ -1,14 +1,10 @@
 package natstest
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -22,6 +18,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/coatcheck/session/internal/testhost"
 )
 
 // nodeEnv tells a process that it is to be a server, and which.
@@ -115,7 +113,10 @@ func startCluster(t testing.TB) []*node {
 
 func startNodes(t testing.TB, l limits, n int) []*node {
 	t.Helper()
-	ports := freePorts(t, 2*n)
+	ports, err := testhost.FreePorts(2 * n)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var nodes []*node
 	for i := range n {
 		c := nodeConfig{Name: fmt.Sprint("n", i+1), Dir: t.TempDir(), Port: ports[i], Limits: l}
@@ -199,28 +200,11 @@ func (n *node) end(how func()) {
 }
 
 // Pause stops the process where it is, and Resume lets it go on.
-// Pause returns when the server answers nothing any more: its threads stop one
-// after another.
+// Pause returns when the server answers nothing any more.
 func (n *node) Pause() {
-	n.t.Helper()
-	n.signal(syscall.SIGSTOP)
-	waitUntil(n.t, func(context.Context) error {
-		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", n.cmd.Process.Pid))
-		if err != nil || len(threads) == 0 {
-			return fmt.Errorf("the threads of the server are not to be found (%v)", err)
-		}
-		for _, file := range threads {
-			stat, err := os.ReadFile(file)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue // it has ended
-			}
-			// The state comes after the name, which is in brackets.
-			if i := bytes.LastIndexByte(stat, ')'); err != nil || i < 0 || !bytes.HasPrefix(stat[i:], []byte(") T")) {
-				return fmt.Errorf("a thread has not stopped (%v)", err)
-			}
-		}
-		return nil
-	})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	testhost.Freeze(n.cmd.Process.Pid)
 }
 
 func (n *node) Resume() { n.signal(syscall.SIGCONT) }
@@ -284,23 +268,4 @@ func waitUntil(t testing.TB, f func(ctx context.Context) error) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-}
-
-// freePorts returns ports that nobody listens on at the moment. They lie below
-// those of outgoing connections, so that they stay free while a server restarts.
-func freePorts(t testing.TB, n int) (ports []int) {
-	t.Helper()
-	const low, high = 10240, 32768
-	for range 1000 {
-		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", low+rand.IntN(high-low)))
-		if err != nil {
-			continue
-		}
-		defer l.Close() // when all are found, so that all differ
-		if ports = append(ports, l.Addr().(*net.TCPAddr).Port); len(ports) == n {
-			return ports
-		}
-	}
-	t.Fatalf("found only %d of %d free ports", len(ports), n)
-	return nil
 }

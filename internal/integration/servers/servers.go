@@ -25,19 +25,19 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/coatcheck/session/internal/testhost"
 )
 
 const (
@@ -195,7 +195,7 @@ func launchOnce(sp spec) (*process, error) {
 			return p, fmt.Errorf("servers: start %s: %w", sp.name, err)
 		}
 	}
-	if p.ports, err = freePorts(max(sp.ports, 1)); err != nil {
+	if p.ports, err = testhost.FreePorts(max(sp.ports, 1)); err != nil {
 		return p, fmt.Errorf("servers: start %s: %w", sp.name, err)
 	}
 	if sp.prepare != nil {
@@ -343,7 +343,7 @@ func (p *process) kill() error {
 
 func (p *process) killLocked() error {
 	// Stopped first, so that it cannot start another child between the count and the kill.
-	pids := freeze(p.cmd.Process.Pid)
+	pids := testhost.Freeze(p.cmd.Process.Pid)
 	for _, pid := range pids {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
@@ -366,7 +366,7 @@ func (p *process) pause() error {
 	if !p.runningLocked() {
 		return errors.New("it does not run")
 	}
-	freeze(p.cmd.Process.Pid)
+	testhost.Freeze(p.cmd.Process.Pid)
 	p.paused = true
 	return nil
 }
@@ -383,7 +383,7 @@ func (p *process) resume() error {
 
 func (p *process) resumeLocked() {
 	pid := p.cmd.Process.Pid
-	for _, child := range descendants(pid) {
+	for _, child := range testhost.Descendants(pid) {
 		syscall.Kill(child, syscall.SIGCONT)
 	}
 	syscall.Kill(pid, syscall.SIGCONT)
@@ -403,99 +403,13 @@ func (p *process) isPaused() bool {
 	return p.paused
 }
 
-// freeze stops a process and all below it by SIGSTOP, and returns them, the process itself first, once none runs.
-func freeze(pid int) []int {
-	var frozen []int
-	for next := []int{pid}; len(next) > 0; {
-		for _, pid := range next {
-			syscall.Kill(pid, syscall.SIGSTOP)
-		}
-		for _, pid := range next {
-			awaitStopped(pid) // from here on it starts no further process
-		}
-		frozen = append(frozen, next...)
-		next = slices.DeleteFunc(descendants(pid), func(pid int) bool { return slices.Contains(frozen, pid) })
-	}
-	return frozen
-}
-
-// awaitStopped waits until no thread of a process that got a SIGSTOP runs any more: the signal takes them one by one,
-// after kill has returned.
-func awaitStopped(pid int) {
-	for deadline := time.Now().Add(stopTimeout); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-		if !slices.ContainsFunc(threads, func(name string) bool {
-			_, _, state, ok := readStat(name)
-			return ok && !strings.Contains("TtZX", state)
-		}) {
-			return
-		}
-	}
-}
-
-// descendants lists the processes below pid, without pid, parents before children. PostgreSQL's own children each
-// lead a session, so that a signal to the process group would miss them.
-func descendants(pid int) []int {
-	children := map[int][]int{}
-	names, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, name := range names {
-		child, parent, state, ok := readStat(name)
-		if ok && state != "Z" {
-			children[parent] = append(children[parent], child)
-		}
-	}
-	list := children[pid]
-	for i := 0; i < len(list); i++ {
-		list = append(list, children[list[i]]...)
-	}
-	return list
-}
-
 // alive reports whether a process exists that is more than a zombie.
 func alive(pid int) bool {
 	if syscall.Kill(pid, 0) == syscall.ESRCH {
 		return false
 	}
-	_, _, state, ok := readStat(fmt.Sprintf("/proc/%d/stat", pid))
+	_, _, state, ok := testhost.ReadStat(fmt.Sprintf("/proc/%d/stat", pid))
 	return !ok || state != "Z"
-}
-
-// readStat reads what it needs of a file /proc/PID/stat: "PID (any name) STATE PPID ...".
-func readStat(name string) (pid, parent int, state string, ok bool) {
-	stat, err := os.ReadFile(name)
-	if err != nil {
-		return 0, 0, "", false
-	}
-	end := bytes.LastIndexByte(stat, ')')
-	if end < 0 {
-		return 0, 0, "", false
-	}
-	fields := strings.Fields(string(stat[end+1:]))
-	if len(fields) < 2 {
-		return 0, 0, "", false
-	}
-	pid, _ = strconv.Atoi(filepath.Base(filepath.Dir(name)))
-	parent, _ = strconv.Atoi(fields[1])
-	return pid, parent, fields[0], true
-}
-
-// freePorts returns ports that nobody listens on at the moment. They lie below the range from which the kernel
-// takes the ports of outgoing connections, so that they stay free while a server restarts.
-func freePorts(n int) ([]int, error) {
-	const low, high = 10240, 32768
-	var ports []int
-	for range 1000 {
-		port := low + rand.IntN(high-low)
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue
-		}
-		defer l.Close() // after the last one is found: all are different
-		if ports = append(ports, port); len(ports) == n {
-			return ports, nil
-		}
-	}
-	return nil, fmt.Errorf("found only %d of %d free ports", len(ports), n)
 }
 
 // find returns the path of a program, looking also where Debian hides servers from ordinary users.

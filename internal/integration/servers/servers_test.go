@@ -23,6 +23,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/coatcheck/session/internal/testhost"
 )
 
 func TestPostgres(t *testing.T) {
@@ -296,7 +298,7 @@ func surviveFaults(t *testing.T, s *Server, ask func() string, want string) {
 	check("after Stop and Restart")
 
 	before := s.PID()
-	tree := append(descendants(before), before)
+	tree := append(testhost.Descendants(before), before)
 	s.Kill()
 	for _, pid := range tree {
 		if alive(pid) {
@@ -316,9 +318,9 @@ func surviveFaults(t *testing.T, s *Server, ask func() string, want string) {
 	}
 
 	s.Pause()
-	tree = append(descendants(s.PID()), s.PID())
+	tree = append(testhost.Descendants(s.PID()), s.PID())
 	for _, pid := range tree {
-		if _, _, state, ok := readStat(fmt.Sprintf("/proc/%d/stat", pid)); ok && state != "T" {
+		if _, _, state, ok := testhost.ReadStat(fmt.Sprintf("/proc/%d/stat", pid)); ok && state != "T" {
 			t.Errorf("process %d is in state %s after Pause, want T", pid, state)
 		}
 	}
@@ -475,7 +477,7 @@ func TestChild(t *testing.T) {
 	}
 	redis, pg := SharedRedis(t), SharedPostgres(t)
 	fmt.Println("folder", guard.folder)
-	for _, pid := range slices.Concat([]int{redis.PID(), pg.PID()}, descendants(pg.PID())) {
+	for _, pid := range slices.Concat([]int{redis.PID(), pg.PID()}, testhost.Descendants(pg.PID())) {
 		if alive(pid) {
 			fmt.Println("server", pid)
 		}
