@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,6 +113,51 @@ func TestReadsDoNotGoBack(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A layout without a place for it reckons Expires anew with each read. Reads at once
+// of one record are kept all the same, and a touch is not taken for such a
+// difference.
+func TestReadsThatReckonExpires(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		step time.Duration // between what two reads find
+		hits uint64
+	}{
+		{"a few milliseconds", 3 * time.Millisecond, 1},
+		{"a touch", time.Minute, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t)
+				c := open(t, &reckoning{Store: slowServer{h}, step: test.step}, cachestore.Options{})
+				s := c.Store()
+				save(t, h, record("a", 1))
+				var reads sync.WaitGroup
+				for range 2 {
+					reads.Go(func() { read(t, s, delay{back: time.Millisecond}) })
+				}
+				reads.Wait()
+				read(t, s, delay{})
+				if got := c.Stats().Hits; got != test.hits {
+					t.Errorf("%d hits, want %d", got, test.hits)
+				}
+			})
+		})
+	}
+}
+
+// A reckoning is a store that finds a later end with each read.
+type reckoning struct {
+	session.Store
+	step  time.Duration
+	reads atomic.Int64
+}
+
+func (s *reckoning) Load(ctx context.Context, id string) (session.Record, error) {
+	rec, err := s.Store.Load(ctx, id)
+	rec.Expires = rec.Expires.Add(time.Duration(s.reads.Add(1)) * s.step)
+	return rec, err
 }
 
 // Random reads, while another process counts up and, in the end, deletes.

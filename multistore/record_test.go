@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -301,6 +302,21 @@ func TestSwitchToStoreWithoutRecord(t *testing.T) {
 		m.setPhase(multistore.OldHeld, a)
 		m.setPhase(multistore.OldFirst, a)
 		m.wantPhase(m.start(multistore.NewOnly), multistore.OldFirst)
+	}
+}
+
+// The phase may be asked for while it is found out.
+func TestPhaseIsAskedMeanwhile(t *testing.T) {
+	s := newMoved(t).start(multistore.OldFirst)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	asking.Go(func() {
+		for range 1000 {
+			s.Phase()
+		}
+	})
+	if _, err := s.Load(t.Context(), "any"); !errors.Is(err, session.ErrNotFound) {
+		t.Errorf("Load: %v", err)
 	}
 }
 

@@ -99,7 +99,7 @@ func (t *try) pause(ctx context.Context, cause error) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return &interruption{ctx.Err(), cause}
+		return t.interrupted(ctx.Err())
 	}
 }
 
